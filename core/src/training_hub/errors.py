@@ -1,0 +1,76 @@
+"""Every error the hub raises on purpose: what was wrong, where, and what mends it.
+
+All of them are `TrainingHubError`. Those that describe a mistake in what was asked (`UserError`, exit code 2 at the
+command line) are also a `ValueError` or a `FileNotFoundError` where a caller would expect that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TrainingHubError(Exception):
+    """Base of every error of Training Hub."""
+
+
+class UserError(TrainingHubError):
+    """The request cannot be carried out as asked; nothing was started and nothing was written."""
+
+
+class ParameterError(UserError, ValueError):
+    """A parameter is unknown, ill-typed, out of bounds, contradicts another one, or is not honoured by the backend."""
+
+
+class ConfigError(UserError, ValueError):
+    """A configuration file cannot be read as parameters."""
+
+
+class DatasetError(UserError, ValueError):
+    """The dataset was read, and rows of it cannot be trained on."""
+
+
+class DatasetNotFoundError(UserError, FileNotFoundError):
+    """There is no dataset at the path given, or it is empty."""
+
+
+class ModelError(UserError, ValueError):
+    """The model directory lacks something that training needs."""
+
+
+class ModelNotFoundError(UserError, FileNotFoundError):
+    """There is no model at the path given."""
+
+
+class OutputDirectoryError(UserError, ValueError):
+    """The output directory cannot be written, is too small, or holds another run."""
+
+
+class AlgorithmNotFoundError(UserError, ValueError):
+    """No algorithm of that name is built in or brought by a plugin."""
+
+
+class BackendNotFoundError(UserError, ValueError):
+    """No backend of that name is known for the algorithm."""
+
+
+class BackendNotInstalledError(BackendNotFoundError):
+    """The backend is known, but the package that brings it is not installed."""
+
+
+class BackendUnavailableError(UserError, ValueError):
+    """The backend is installed and cannot run on this machine as asked."""
+
+
+class PluginError(UserError, ImportError):
+    """A plugin that was asked for by name cannot be loaded."""
+
+
+class TrainingFailedError(TrainingHubError, RuntimeError):
+    """Training started and did not finish."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A ready sentence end, ` (did you mean 'x'?)`, or an empty string when nothing known is near."""
+    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
