@@ -1,0 +1,64 @@
+"""Orthogonal subspace fine-tuning."""
+
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Interval
+from typing_extensions import Required, TypedDict, Unpack
+
+from training_hub.algorithms.algorithm import Algorithm, public_function
+from training_hub.parameters.declaration import REQUIRED, Param
+from training_hub.parameters.groups import Common
+from training_hub.runs.result import TrainingResult
+
+
+class OSFTOptions(TypedDict, total=False):
+    """Orthogonal subspace fine-tuning."""
+
+    unfreeze_rank_ratio: Required[
+        Annotated[
+            float,
+            Interval(ge=0, le=1),
+            Param(REQUIRED, "Share of each weight's singular directions that may change, the smallest first."),
+        ]
+    ]
+    target_patterns: Annotated[
+        list[str] | None,
+        Param(None, "Parts of the names of the weights to decompose; by default those that suit the model."),
+    ]
+    use_processed_dataset: Annotated[bool, Param(False, "The rows are tokens already: input_ids and labels.")]
+    unmask_messages: Annotated[bool, Param(False, "Train on the turns of every role, not of the assistant alone.")]
+    osft_memory_efficient_init: Annotated[
+        bool, Param(False, "Decompose the weights with less memory at a time, where the backend can.")
+    ]
+
+
+class OSFTParameters(Common, OSFTOptions, total=False):
+    """Parameters of `osft`."""
+
+
+class OSFTAlgorithm(Algorithm):
+    """Orthogonal Subspace Fine-Tuning (arXiv:2504.07097): new knowledge goes where the weights hold the least.
+
+    The top singular directions of each weight are kept; updates stay orthogonal to them.
+    """
+
+    name: ClassVar[str] = "osft"
+    parameters: ClassVar[type] = OSFTParameters
+    defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-6}
+    recommended_backends: ClassVar[tuple[str, ...]] = ("mini-trainer", "trl")
+    positional: ClassVar[tuple[str, ...]] = (
+        "model_path",
+        "data_path",
+        "unfreeze_rank_ratio",
+        "effective_batch_size",
+        "max_tokens_per_gpu",
+        "max_seq_len",
+        "learning_rate",
+        "ckpt_output_dir",
+        "data_output_dir",
+        "backend",
+    )
+
+
+@public_function(OSFTAlgorithm)
+def osft(*args: Any, **parameters: Unpack[OSFTParameters]) -> TrainingResult: ...

@@ -1,0 +1,28 @@
+"""Backends that are known to exist, and the extra that installs each: what an error or `backends` can recommend.
+
+This is the only place of the core that knows of packages outside it; it holds names, and imports nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+EXTRAS: Mapping[str, str] = {
+    "instructlab-training": "instructlab",
+    "mini-trainer": "minitrainer",
+    "trl": "trl",
+    "unsloth": "unsloth",
+}
+
+CLASSES: Mapping[str, str] = {
+    "InstructLabTrainingSFTBackend": "instructlab-training",
+    "MiniTrainerOSFTBackend": "mini-trainer",
+    "UnslothLoRABackend": "unsloth",
+}
+"""Public backend classes that are importable from `training_hub`, by the backend that brings them."""
+
+
+def install_command(backend: str) -> str | None:
+    """The command that installs a known backend."""
+    extra = EXTRAS.get(backend)
+    return f'pip install "training-hub[{extra}]"' if extra else None

@@ -1,0 +1,85 @@
+"""Starts the processes of a run on this machine, and says what happened when they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from training_hub.errors import TrainingFailedError
+from training_hub.launchers.plan import LaunchPlan
+
+GRACE_SECONDS = 30.0
+
+
+def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path) -> None:
+    """Start the processes, wait until they have ended.
+
+    Args:
+        plan: The processes.
+        arguments: Arguments of the plan's module.
+        logs: Directory for what the processes print, `processes.log`, and for their errors.
+
+    Raises:
+        TrainingFailedError: A process failed; the message has its rank, its error and the log's path.
+    """
+    log = logs / "processes.log"
+    command = [plan.interpreter or sys.executable, *plan.argv(*arguments)]
+    environment = {**os.environ, **plan.environment}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            _stop(process)
+            raise
+    if code != 0:
+        raise TrainingFailedError(_cause(code, logs, log))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the whole group: first by asking, then by force."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _cause(code: int, logs: Path, log: Path) -> str:
+    errors = [json.loads(path.read_text(encoding="utf-8")) for path in logs.glob("rank-*.error.json")]
+    if errors:
+        first = min(errors, key=lambda error: float(error["time"]))
+        return f"rank {first['rank']} failed: {first['type']}: {first['message']}\nlog: {log}"
+    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
+    killed = f" by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
+    return f"the processes ended{killed} and left no error; the last lines of {log}:\n" + "\n".join(last)
+
+
+@contextlib.contextmanager
+def recorded_failure(logs: Path) -> Iterator[None]:
+    """In a worker: leave the error that ends the block where `launch` finds it."""
+    try:
+        yield
+    except BaseException as error:
+        rank = os.environ.get("RANK", "0")
+        record = {
+            "rank": int(rank),
+            "time": time.time(),
+            "type": type(error).__name__,
+            "message": str(error),
+            "traceback": traceback.format_exc(),
+        }
+        (logs / f"rank-{rank}.error.json").write_text(json.dumps(record), encoding="utf-8")
+        raise

@@ -1,0 +1,115 @@
+"""The base model as its files say, before anything of it is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training_hub.errors import ModelError, ModelNotFoundError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What is known of a model without loading it."""
+
+    path: str
+    local: bool
+    """Whether it is a directory here, rather than an id on the Hugging Face Hub."""
+    weight_bytes: int = 0
+    has_chat_template: bool | None = None
+    """None where that is not known before a download."""
+    model_type: str = ""
+
+
+def check_model(model_path: str) -> ModelSummary:
+    """Check that a model directory has what training needs.
+
+    A path that is no directory here, and has the form of a hub id, is left to the backend to resolve, unless the hub
+    is switched off (HF_HUB_OFFLINE) and the model is not in the cache.
+
+    Raises:
+        ModelNotFoundError: There is nothing at the path.
+        ModelError: Config, tokenizer or safetensors weights are missing.
+    """
+    path = Path(model_path).expanduser()
+    if not path.exists():
+        if _HUB_ID.fullmatch(model_path) and not model_path.startswith("."):
+            return _on_hub(model_path)
+        raise ModelNotFoundError(
+            f"model_path={model_path}: there is no such directory; give the directory of a model, or its id on the "
+            f"Hugging Face Hub, as in organisation/name"
+        )
+    if not path.is_dir():
+        raise ModelError(f"model_path={model_path}: it is a file; give the directory that holds the model")
+    if not any(path.iterdir()):
+        raise ModelNotFoundError(f"model_path={model_path}: the directory is empty; {_expected()}")
+    config = _json(path / "config.json", model_path)
+    if not any((path / name).exists() for name in _TOKENIZER_FILES):
+        raise ModelError(f"model_path={model_path}: there is no tokenizer ({', '.join(_TOKENIZER_FILES)}); {_expected()}")
+    return ModelSummary(
+        model_path, True, _weight_bytes(path, model_path), _has_chat_template(path), str(config.get("model_type", ""))
+    )
+
+
+def _expected() -> str:
+    return "a model directory holds config.json, a tokenizer and *.safetensors, as save_pretrained writes them"
+
+
+def _json(path: Path, model_path: str) -> dict[str, Any]:
+    if not path.exists():
+        raise ModelError(f"model_path={model_path}: there is no {path.name}; {_expected()}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: this is no JSON: {error}; copy the model again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: expected a JSON object; copy the model again")
+    return content
+
+
+def _weight_bytes(path: Path, model_path: str) -> int:
+    index = path / "model.safetensors.index.json"
+    if index.exists():
+        shards = {str(name) for name in _json(index, model_path).get("weight_map", {}).values()}
+        missing = sorted(name for name in shards if not (path / name).exists())
+        if missing:
+            raise ModelError(
+                f"model_path={model_path}: {len(missing)} of {len(shards)} weight files that {index.name} names are "
+                f"missing, first {missing[0]}; copy the model again"
+            )
+    weights = list(path.glob("*.safetensors"))
+    if not weights:
+        pickled = [p.name for p in (*path.glob("*.bin"), *path.glob("*.pt"), *path.glob("*.pth"))]
+        unsafe = f"; {pickled[0]} is a pickle, which can run code: convert it to safetensors" if pickled else ""
+        raise ModelError(f"model_path={model_path}: there are no *.safetensors weights{unsafe}; {_expected()}")
+    if empty := [p.name for p in weights if not p.stat().st_size]:
+        raise ModelError(f"model_path={model_path}: {empty[0]} is empty; copy the model again")
+    return sum(p.stat().st_size for p in weights)
+
+
+def _has_chat_template(path: Path) -> bool:
+    if (path / "chat_template.jinja").exists() or (path / "chat_template.json").exists():
+        return True
+    if any((path / "additional_chat_templates").glob("*.jinja")):
+        return True
+    settings = path / "tokenizer_config.json"
+    return settings.exists() and bool(_json(settings, str(path)).get("chat_template"))
+
+
+def _on_hub(model_id: str) -> ModelSummary:
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", str(home / "hub"))).expanduser()
+    if offline and not (cache / f"models--{model_id.replace('/', '--')}").exists():
+        raise ModelNotFoundError(
+            f"model_path={model_id}: there is no such directory here, and HF_HUB_OFFLINE keeps the hub from being "
+            f"asked; give a directory, or download the model first: hf download {model_id}"
+        )
+    return ModelSummary(model_id, False)

@@ -1,0 +1,150 @@
+"""Declarations in words and in forms that other tools read: expectations, signature, docstring, table, JSON Schema."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
+
+from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
+
+_PLAIN = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+}
+
+
+def expectation(annotation: Any) -> str:
+    """What a value of this type is, for a person: `a number greater than 0`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return expectation(arguments[0]) + _bounds(arguments[1:])
+    if origin is Literal:
+        return _either(repr(value) for value in arguments)
+    if origin in (Union, types.UnionType):
+        return _either(expectation(member) for member in arguments if member is not type(None))
+    if origin in (list, tuple):
+        return f"a list of {expectation(arguments[0])}" if arguments else "a list"
+    if origin is dict or hasattr(annotation, "__total__"):
+        return "a mapping"
+    return _PLAIN.get(annotation) or {"PathLike": "a path"}.get(getattr(annotation, "__name__", "")) or _name(annotation)
+
+
+def _name(annotation: Any) -> str:
+    origin = get_origin(annotation) or annotation
+    return "a path" if getattr(origin, "__name__", "") == "PathLike" else getattr(origin, "__name__", str(annotation))
+
+
+def _either(options: Iterable[str]) -> str:
+    *most, last = dict.fromkeys(options)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    said: list[str] = []
+    for bound in metadata:
+        parts = list(bound) if isinstance(bound, Interval) else [bound]
+        for part in parts:
+            match part:
+                case Ge():
+                    said.append(f"of at least {part.ge}")
+                case Gt():
+                    said.append(f"greater than {part.gt}")
+                case Le():
+                    said.append(f"at most {part.le}")
+                case Lt():
+                    said.append(f"less than {part.lt}")
+                case MinLen(min_length=1):
+                    said.append("that is not empty")
+                case _:
+                    pass
+    return f" {' and '.join(said)}" if said else ""
+
+
+def default_text(parameter: Parameter) -> str:
+    """The default as a person reads it."""
+    if parameter.default is REQUIRED:
+        return "required"
+    if isinstance(parameter.default, Derived):
+        return parameter.default.rule
+    return repr(parameter.default)
+
+
+def signature(declared: Mapping[str, Parameter], positional: Iterable[str]) -> inspect.Signature:
+    """The signature of an algorithm's function: `positional` names first, the others by keyword, then any further."""
+    leading = list(positional)
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if name in leading else inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if parameter.required else parameter.default,
+            annotation=parameter.bare_type,
+        )
+        for name in (*leading, *(n for n in declared if n not in leading))
+        for parameter in (declared[name],)
+    ]
+    # Python allows no parameter without a default after one that has one; osft's old order has such.
+    seen_default = False
+    for index, parameter in enumerate(parameters):
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            if seen_default and parameter.default is inspect.Parameter.empty:
+                parameters[index] = parameter.replace(default=REQUIRED)
+            seen_default = seen_default or parameter.default is not inspect.Parameter.empty
+    further = inspect.Parameter("further", inspect.Parameter.VAR_KEYWORD, annotation=Any)
+    return inspect.Signature([*parameters, further])
+
+
+def docstring(summary: str, declared: Mapping[str, Parameter]) -> str:
+    """The docstring of an algorithm's function, its parameters by group."""
+    lines = [summary.strip(), "", "Args:"]
+    for parameter in declared.values():
+        lines.append(f"    {parameter.name}: {parameter.help} ({_facts(parameter)})")
+    lines += [
+        "    **further: Arguments of the backend's own; names that it does not know are refused.",
+        "",
+        "Returns:",
+        "    A TrainingResult; from a backend that only writes execute_training, what that returned.",
+        "",
+        "Raises:",
+        "    UserError: Something in the request is wrong; nothing was started. Also a ValueError or FileNotFoundError.",
+        "    TrainingFailedError: Training started and did not finish.",
+    ]
+    return "\n".join(lines)
+
+
+def _facts(parameter: Parameter) -> str:
+    default = default_text(parameter)
+    return expectation(parameter.type) + ("; required" if parameter.required else f"; default {default}")
+
+
+def table(declared: Mapping[str, Parameter]) -> str:
+    """The reference table of an algorithm's parameters, in Markdown, a section for each group."""
+    lines: list[str] = []
+    group = ""
+    for parameter in declared.values():
+        if parameter.group != group:
+            group = parameter.group
+            lines += ["", f"### {group}", "", "| parameter | value | default | meaning |", "|---|---|---|---|"]
+        value = expectation(parameter.type).replace("|", "\\|")
+        lines.append(f"| `{parameter.name}` | {value} | {default_text(parameter)} | {parameter.help} |")
+    return "\n".join(lines[1:]) + "\n"
+
+
+def json_schema(algorithm: str, declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    """JSON Schema of a configuration file for the algorithm; editors complete and check YAML with it."""
+    from training_hub.parameters.resolution import validation_model
+
+    in_files = {name: parameter for name, parameter in declared.items() if name != "callbacks"}
+    schema: dict[str, Any] = validation_model(algorithm, tuple(in_files.values())).model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    for name, entry in schema["properties"].items():
+        if in_files[name].required or isinstance(in_files[name].default, Derived):
+            entry.pop("default", None)
+    # A file may leave to the command line what it likes, and may carry a backend's own arguments.
+    schema["additionalProperties"] = True
+    return schema

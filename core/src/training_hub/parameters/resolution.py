@@ -1,0 +1,245 @@
+"""From what a caller gives to a complete, checked set of parameters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeAlias
+
+from training_hub.errors import ParameterError
+from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
+from training_hub.parameters.description import expectation
+
+Contradiction: TypeAlias = Callable[[Mapping[str, Any]], str | None]
+"""Says why some values cannot hold together, or None. It sees the values that were given and the defaults of the rest."""
+
+DEFAULT = "default"
+CALL = "call"
+
+SCHEDULER_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "nproc_per_node": ("PET_NPROC_PER_NODE",),
+    "nnodes": ("PET_NNODES",),
+    "node_rank": ("PET_NODE_RANK",),
+    "rdzv_id": ("PET_RDZV_ID",),
+    "rdzv_endpoint": ("PET_RDZV_ENDPOINT",),
+    "master_addr": ("PET_MASTER_ADDR", "MASTER_ADDR"),
+    "master_port": ("PET_MASTER_PORT", "MASTER_PORT"),
+}
+"""Variables that schedulers (Kubeflow, torchrun) set, in order of precedence; a call's own values come before them."""
+
+
+@dataclass(frozen=True)
+class Parameters(Mapping[str, Any]):
+    """Every parameter of an algorithm with its value, and where each value came from."""
+
+    algorithm: str
+    declared: Mapping[str, Parameter]
+    values: Mapping[str, Any]
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Name to `default`, `call`, `file PATH` or `environment VARIABLE`."""
+    further: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords that are not the hub's, for the backend."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def given(self, name: str) -> bool:
+        """Whether the value is somebody's choice rather than the default."""
+        return self.origin.get(name, DEFAULT) != DEFAULT
+
+    def for_backend(self) -> dict[str, Any]:
+        """One plain dict for a backend's `execute_training`: all values that are not None, and all further keywords."""
+        return {name: value for name, value in self.values.items() if value is not None} | dict(self.further)
+
+
+def resolve(
+    algorithm: str,
+    declared: Mapping[str, Parameter],
+    given: Mapping[str, Any],
+    *,
+    origin: Mapping[str, str] | None = None,
+    contradictions: Sequence[Contradiction] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Parameters:
+    """Check what was given, fill in the rest.
+
+    Args:
+        algorithm: Name of the algorithm, for messages.
+        declared: Its parameters.
+        given: Values by name; None means "not given". Names that are not declared become further keywords.
+        origin: Where each given value came from, where that is not the call.
+        contradictions: The algorithm's own checks, besides those that hold for all.
+        environment: Variables a scheduler may have set; the process' own by default.
+
+    Raises:
+        ParameterError: Naming every value that is missing, ill-typed, out of bounds or contradicts another.
+    """
+    present = {name: _plain(value) for name, value in given.items() if value is not None}
+    sources = {name: (origin or {}).get(name, CALL) for name in present}
+    _fill_from_scheduler(declared, present, sources, os.environ if environment is None else environment)
+    further = {name: value for name, value in present.items() if name not in declared}
+    values = _checked(algorithm, declared, {n: v for n, v in present.items() if n in declared}, sources)
+
+    for name, parameter in declared.items():
+        if name not in values and not isinstance(parameter.default, Derived):
+            values[name] = parameter.default
+            sources[name] = DEFAULT
+    for name, parameter in declared.items():
+        if name not in values:
+            values[name] = parameter.default.compute(values)
+            sources[name] = DEFAULT
+    ordered = {name: values[name] for name in declared}
+    problems = [problem for check in (*SHARED_CONTRADICTIONS, *contradictions) if (problem := check(ordered))]
+    if problems:
+        raise ParameterError("\n".join(problems))
+    return Parameters(algorithm, declared, ordered, sources, further)
+
+
+def _plain(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _fill_from_scheduler(
+    declared: Mapping[str, Parameter],
+    present: dict[str, Any],
+    sources: dict[str, str],
+    environment: Mapping[str, str],
+) -> None:
+    for name, variables in SCHEDULER_VARIABLES.items():
+        if name in present or name not in declared:
+            continue
+        # One meeting point is enough: what a scheduler says of the other way would only contradict it.
+        if name in ("master_addr", "master_port") and present.get("rdzv_endpoint"):
+            continue
+        for variable in variables:
+            if text := environment.get(variable):
+                present[name] = text
+                sources[name] = f"environment {variable}"
+                break
+
+
+def _checked(
+    algorithm: str, declared: Mapping[str, Parameter], given: dict[str, Any], sources: Mapping[str, str]
+) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    problems: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    model = validation_model(algorithm, tuple(declared.values()))
+    try:
+        checked = model.model_validate(given)
+    except ValidationError as error:
+        for entry in error.errors(include_url=False):
+            name = str(entry["loc"][0])
+            nested = [str(part) for part in entry["loc"][1:] if isinstance(part, str) and part in _keys(given.get(name))]
+            where = f" at {'.'.join(nested)}: {entry['msg']}" if nested else ""
+            source = "" if sources[name] == CALL else f" (from {sources[name]})"
+            value = "a secret" if declared[name].secret else repr(given[name])
+            problems.setdefault(
+                name, f"{name}: expected {expectation(declared[name].type)}; got {value}{source}{where}"
+            )
+    else:
+        values = {name: getattr(checked, name) for name in checked.model_fields_set}
+    missing = [name for name, parameter in declared.items() if parameter.default is REQUIRED and name not in given]
+    for name in missing:
+        problems[name] = f"{name}: {algorithm} needs it: {declared[name].help}"
+    if problems:
+        raise ParameterError("\n".join(problems.values()))
+    return values
+
+
+def _keys(value: Any) -> Sequence[str]:
+    return list(value) if isinstance(value, Mapping) else []
+
+
+@cache
+def validation_model(algorithm: str, declared: tuple[Parameter, ...]) -> Any:
+    """The pydantic model of an algorithm's parameters, for validation and JSON Schema."""
+    from pydantic import ConfigDict, Field, create_model
+
+    fields: dict[str, Any] = {}
+    for parameter in declared:
+        default = parameter.default
+        about: dict[str, Any] = {"description": parameter.help}
+        if isinstance(default, Derived):
+            about["description"] += f" Default: {default.rule}."
+        # Whether a required value is missing is reported with the other problems, by name and meaning.
+        plain = None if default is REQUIRED or isinstance(default, Derived) else default
+        fields[parameter.name] = (parameter.type, Field(default=plain, **about))
+    config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, title=algorithm, protected_namespaces=())
+    return create_model(f"{algorithm} parameters", __config__=config, **fields)
+
+
+def _needs(name: str, needed: str, why: str) -> Contradiction:
+    def check(values: Mapping[str, Any]) -> str | None:
+        return f"{name} without {needed}: {why}" if values.get(name) and not values.get(needed) else None
+
+    return check
+
+
+def _validates(values: Mapping[str, Any]) -> bool:
+    return bool(values.get("validation_split") or values.get("eval_data_path"))
+
+
+def _needs_validation_rows(name: str) -> Contradiction:
+    def check(values: Mapping[str, Any]) -> str | None:
+        if not values.get(name) or _validates(values):
+            return None
+        ways = "validation_split" + (" or eval_data_path" if "eval_data_path" in values else "")
+        return f"{name} without a validation set: say which rows to validate on with {ways}"
+
+    return check
+
+
+def _fits(values: Mapping[str, Any]) -> str | None:
+    length = "block_size" if values.get("is_pretraining") and values.get("block_size") else "max_seq_len"
+    if values[length] <= values["max_tokens_per_gpu"]:
+        return None
+    return (
+        f"{length}={values[length]} does not fit max_tokens_per_gpu={values['max_tokens_per_gpu']}: "
+        f"a micro-batch must hold at least one row; raise max_tokens_per_gpu or lower {length}"
+    )
+
+
+def _node_rank(values: Mapping[str, Any]) -> str | None:
+    if values["node_rank"] < values["nnodes"]:
+        return None
+    return f"node_rank={values['node_rank']} with nnodes={values['nnodes']}: ranks go from 0 to nnodes - 1"
+
+
+def _one_meeting_point(values: Mapping[str, Any]) -> str | None:
+    if values.get("rdzv_endpoint") and values.get("master_addr"):
+        return "rdzv_endpoint and master_addr both say where the nodes meet: give one of them"
+    if values["nnodes"] > 1 and not values.get("rdzv_endpoint") and not values.get("master_addr"):
+        return f"nnodes={values['nnodes']} without rdzv_endpoint or master_addr: the nodes must know where to meet"
+    return None
+
+
+def _every_way_to_mask(values: Mapping[str, Any]) -> str | None:
+    ways = [n for n in ("is_pretraining", "use_processed_dataset", "unmask_messages") if values.get(n)]
+    if len(ways) < 2:
+        return None
+    return f"{' and '.join(ways)} contradict each other: each says by itself which tokens are trained"
+
+
+SHARED_CONTRADICTIONS: tuple[Contradiction, ...] = (
+    _needs("block_size", "is_pretraining", "only documents are cut in blocks; give is_pretraining=True or leave it out"),
+    _needs("is_pretraining", "block_size", "say how many tokens a block of documents has"),
+    _needs("document_column_name", "is_pretraining", "only pretraining reads documents"),
+    _needs_validation_rows("validation_frequency"),
+    _needs_validation_rows("eval_steps"),
+    _needs_validation_rows("save_best_val_loss"),
+    _needs("val_loss_improvement_threshold", "save_best_val_loss", "it says when a validation loss is a better one"),
+    _fits,
+    _node_rank,
+    _one_meeting_point,
+    _every_way_to_mask,
+)

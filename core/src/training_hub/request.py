@@ -1,0 +1,69 @@
+"""Everything about a request that can be checked before the first weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training_hub.data import DatasetOptions, DatasetSummary, check_dataset
+from training_hub.errors import ModelError
+from training_hub.model import ModelSummary, check_model
+from training_hub.parameters.resolution import Parameters
+from training_hub.runs.directory import RunDirectory
+
+_CONVERSATIONS = {"messages", "sharegpt", "alpaca"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that holds: the model, the rows and the output directory are there and fit together."""
+
+    model: ModelSummary
+    data: DatasetSummary
+    eval_data: DatasetSummary | None
+    directory: RunDirectory
+
+
+def dataset_options(parameters: Parameters) -> DatasetOptions:
+    """How rows are read, from the parameters of any algorithm."""
+    return DatasetOptions(
+        dataset_type=parameters.get("dataset_type"),
+        field_messages=parameters.get("field_messages"),
+        field_instruction=parameters.get("field_instruction"),
+        field_input=parameters.get("field_input"),
+        field_output=parameters.get("field_output"),
+        is_pretraining=parameters["is_pretraining"],
+        document_column_name=parameters["document_column_name"],
+        use_processed_dataset=bool(parameters.get("use_processed_dataset")),
+        unmask=bool(parameters.get("unmask_messages")),
+    )
+
+
+def check_request(parameters: Parameters) -> Request:
+    """Check model, rows and output directory. Nothing is written.
+
+    Raises:
+        UserError: What is wrong, where, and what mends it.
+    """
+    model = check_model(parameters["model_path"])
+    options = dataset_options(parameters)
+    data = check_dataset(parameters["data_path"], options)
+    eval_path = parameters.get("eval_data_path")
+    eval_data = check_dataset(eval_path, options) if eval_path else None
+    if data.format in _CONVERSATIONS and model.has_chat_template is False:
+        raise ModelError(
+            f"model_path={model.path}: its tokenizer has no chat template, so the conversations in {data.path} cannot "
+            f"be written as text; add a chat_template.jinja to the model's directory (an instruct model of the same "
+            f"family has one), or give rows of prompt and completion"
+        )
+    directory = RunDirectory(Path(parameters["ckpt_output_dir"]))
+    directory.check(
+        overwrite=parameters["overwrite_output_dir"],
+        model_path=Path(model.path) if model.local else None,
+        needed_bytes=0 if _adapter_only(parameters) else model.weight_bytes,
+    )
+    return Request(model, data, eval_data, directory)
+
+
+def _adapter_only(parameters: Parameters) -> bool:
+    return "lora_r" in parameters and not parameters["save_merged_model"]

@@ -1,0 +1,1 @@
+"""Runs: the directory, the events, the result."""

@@ -1,0 +1,129 @@
+"""The directory of a run: what lies where in `ckpt_output_dir`, and whether a new run may go there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from training_hub.errors import OutputDirectoryError
+
+OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "checkpoint-*")
+"""What a run writes; what overwrite_output_dir removes of an older one."""
+FOREIGN = ("hf_format", "full_state", "model*.safetensors", "adapter_model.safetensors")
+"""What frameworks called without the hub leave behind: refused like a run of ours, and never removed."""
+
+
+class RunDirectory:
+    """Paths of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def manifest(self) -> Path:
+        """What ran: backend, versions, parameters, translation, data, state."""
+        return self.path / "run.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """What the processes of the run printed."""
+        return self.path / "logs"
+
+    @property
+    def final(self) -> Path:
+        """The trained model, or for LoRA the adapter."""
+        return self.path / "final"
+
+    @property
+    def merged(self) -> Path:
+        """For LoRA: the base model with the adapter merged in."""
+        return self.path / "merged"
+
+    def earlier_run(self) -> list[Path]:
+        """What an earlier run left here."""
+        return list(self._matching((*OURS, *FOREIGN)))
+
+    def _matching(self, patterns: tuple[str, ...]) -> Iterator[Path]:
+        for pattern in patterns:
+            yield from sorted(self.path.glob(pattern))
+
+    def check(self, *, overwrite: bool, model_path: Path | None, needed_bytes: int) -> None:
+        """Find out, without writing, whether a run may go here.
+
+        Args:
+            overwrite: Whether an earlier run may be replaced.
+            model_path: The base model, which is never written over.
+            needed_bytes: Least space that the run needs.
+
+        Raises:
+            OutputDirectoryError: It may not.
+        """
+        if model_path is not None and self.path.exists() and self.path.resolve() == model_path.resolve():
+            raise OutputDirectoryError(
+                f"ckpt_output_dir={self.path}: it is the directory of the model itself; give another one"
+            )
+        found = self.earlier_run()
+        if found and not overwrite:
+            names = ", ".join(path.name for path in found[:5]) + (", ..." if len(found) > 5 else "")
+            raise OutputDirectoryError(
+                f"ckpt_output_dir={self.path}: it holds another run ({names}); give an empty directory, or "
+                f"overwrite_output_dir=True to replace that run"
+            )
+        foreign = list(self._matching(FOREIGN))
+        if foreign:
+            raise OutputDirectoryError(
+                f"ckpt_output_dir={self.path}: {foreign[0].name} was not written by Training Hub and is not removed "
+                f"even with overwrite_output_dir=True; move it away, or give another directory"
+            )
+        ancestor = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not ancestor.is_dir():
+            raise OutputDirectoryError(f"ckpt_output_dir={self.path}: {ancestor} is a file, not a directory")
+        if not os.access(ancestor, os.W_OK | os.X_OK) or os.statvfs(ancestor).f_flag & os.ST_RDONLY:
+            raise OutputDirectoryError(f"ckpt_output_dir={self.path}: {ancestor} cannot be written; give another one")
+        free = shutil.disk_usage(ancestor).free
+        if free < needed_bytes:
+            raise OutputDirectoryError(
+                f"ckpt_output_dir={self.path}: the disk has {size(free)} free and a checkpoint of this model takes "
+                f"{size(needed_bytes)}; free some space, or give a directory on another disk"
+            )
+
+    def create(self) -> None:
+        """Make the directory ready for a new run; an earlier one is removed.
+
+        Raises:
+            OutputDirectoryError: It cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for path in list(self._matching(OURS)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self.logs.mkdir()
+        except OSError as error:
+            raise OutputDirectoryError(f"ckpt_output_dir={self.path}: cannot be written: {error}") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file atomically: a reader sees the old or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with partial.open("w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=2, default=str)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def size(count: float) -> str:
+    """Bytes for a person."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,104 @@
+"""One execution: translate, check, record, train."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training_hub.parameters.resolution import Parameters
+from training_hub.request import Request, check_request
+from training_hub.runs.console import Console
+from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.events import EventLog, Follower
+from training_hub.translation import Translation
+
+if TYPE_CHECKING:
+    from training_hub.backend import FrameworkBackend
+    from training_hub.runs.result import TrainingResult
+
+logger = logging.getLogger("training_hub")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a backend is given to train: a request that holds, its translation, and where everything goes."""
+
+    backend: str
+    parameters: Parameters
+    translation: Translation
+    request: Request
+    events: EventLog
+
+    @property
+    def directory(self) -> RunDirectory:
+        return self.request.directory
+
+    @property
+    def data_directory(self) -> Path:
+        """Where processed rows go."""
+        return Path(self.parameters["data_output_dir"] or self.directory.path / "data")
+
+
+def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResult:
+    """Carry out a run and record it.
+
+    Raises:
+        UserError: The request does not hold; nothing was written.
+        TrainingFailedError: Training started and did not finish.
+    """
+    translation = backend.translate(parameters)
+    translation.raise_for_refusals()
+    request = check_request(parameters)
+    directory = request.directory
+    directory.create()
+    run = Run(backend.name, parameters, translation, request, EventLog(directory.events))
+    manifest = _manifest(backend, run)
+    write_json(directory.manifest, manifest)
+    try:
+        with Console() as console, Follower(directory.events, console.receive):
+            result = backend.train(run)
+    except BaseException as error:
+        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        run.events.emit("fail", error=type(error).__name__, message=str(error))
+        write_json(directory.manifest, manifest | {"state": state, "end": time.time(), "cause": str(error)})
+        raise
+    run.events.emit("end", metrics=result.metrics)
+    write_json(
+        directory.manifest, manifest | {"state": "completed", "end": time.time(), "checkpoint": result.checkpoint}
+    )
+    return result
+
+
+def _manifest(backend: FrameworkBackend, run: Run) -> dict[str, Any]:
+    parameters, translation, data = run.parameters, run.translation, run.request.data
+    return {
+        "schema": 1,
+        "state": "running",
+        "start": time.time(),
+        "algorithm": parameters.algorithm,
+        "backend": backend.name,
+        "backend_choice": backend.chosen_because,
+        "versions": {
+            name: _version(name) for name in ("training-hub", backend.framework, "torch", "transformers") if name
+        },
+        "parameters": {
+            name: {"value": value, "origin": parameters.origin[name]}
+            for name, value in parameters.items()
+            if not parameters.declared[name].secret
+        },
+        "further": dict(parameters.further),
+        "arguments": {owner: dict(values) for owner, values in translation.arguments.items()},
+        "launch": asdict(translation.launch) if translation.launch else None,
+        "data": {"path": str(data.path), "format": data.format, "rows": data.rows, "sha256": data.fingerprint},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

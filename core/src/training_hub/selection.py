@@ -1,0 +1,82 @@
+"""Which backend carries a run out: the one that was named, or the first recommended one that can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training_hub import plugins
+from training_hub.backend import Backend
+from training_hub.catalog import install_command
+from training_hub.errors import BackendNotFoundError, BackendUnavailableError, PluginError
+from training_hub.registry import AlgorithmRegistry
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend, why it was chosen, and why others were passed over."""
+
+    backend: Backend
+    reason: str
+    passed_over: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        over = "".join(f"; passed over {name}: {reason}" for name, reason in self.passed_over)
+        return f"backend {self.backend.name}: {self.reason}{over}"
+
+
+def select(algorithm: str, backend: str | None = None) -> Choice:
+    """Choose a backend.
+
+    Args:
+        algorithm: Name of the algorithm.
+        backend: The backend's name: it is used or refused, never swapped. None lets the algorithm's recommended order
+            decide, then the other backends that are installed.
+
+    Raises:
+        BackendNotFoundError: There is no such backend, or none is installed.
+        BackendUnavailableError: The named backend, or every installed one, cannot run on this machine.
+        PluginError: The named backend's plugin cannot be loaded.
+    """
+    if backend is not None:
+        chosen = _instance(algorithm, backend)
+        availability = chosen.availability()
+        if not availability.available:
+            raise BackendUnavailableError(f"backend {backend!r} cannot run here: {availability.reason}")
+        return _choice(chosen, "named in the call")
+
+    recommended = AlgorithmRegistry.get_algorithm(algorithm).recommended_backends
+    here = AlgorithmRegistry.list_backends(algorithm)
+    _, broken = plugins.loadable()
+    passed: list[tuple[str, str]] = []
+    for name in dict.fromkeys([*recommended, *here]):
+        if name in broken:
+            passed.append((name, str(broken[name])))
+        elif name not in here:
+            passed.append((name, "not installed"))
+        else:
+            candidate = _instance(algorithm, name)
+            availability = candidate.availability()
+            if availability.available:
+                why = "first recommended" if not passed else "first that can run here"
+                return _choice(candidate, why, tuple(passed))
+            passed.append((name, availability.reason))
+    reasons = "".join(f"\n  {name}: {reason}" for name, reason in passed)
+    if here:
+        raise BackendUnavailableError(f"no installed backend for {algorithm!r} can run here:{reasons}")
+    commands = [f"\n  {command}" for name in reversed(recommended) if (command := install_command(name))]
+    raise BackendNotFoundError(
+        f"no backend for {algorithm!r} is installed{':' + reasons if reasons else ''}"
+        + (f"\ninstall one of them; the first runs on any machine:{''.join(commands)}" if commands else "")
+    )
+
+
+def _instance(algorithm: str, name: str) -> Backend:
+    instance = AlgorithmRegistry.get_backend(algorithm, name)()
+    instance.name = name
+    return instance
+
+
+def _choice(backend: Backend, reason: str, passed_over: tuple[tuple[str, str], ...] = ()) -> Choice:
+    choice = Choice(backend, reason, passed_over)
+    backend.chosen_because = str(choice)
+    return choice

@@ -1,0 +1,198 @@
+"""Translation: what becomes of each hub parameter in a framework, as data that is complete by construction.
+
+A backend writes a table of rules, one for each parameter; `translate` applies it. A parameter without a rule is a
+mistake of the backend's author, a value without a way to honour it is refused by name, a keyword that neither the hub
+nor the framework knows is refused with the nearest name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from training_hub.errors import ParameterError, nearest
+from training_hub.launchers.plan import LaunchPlan
+from training_hub.parameters.resolution import Parameters
+
+How: TypeAlias = Literal["exact", "approximate", "hub", "unused", "refused"]
+"""`exact` and `approximate`: the framework's argument does it; `hub`: the hub does it; `unused`: nothing asks for it;
+`refused`: it cannot be honoured."""
+
+Reason: TypeAlias = Callable[[Parameters], str | None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of one parameter."""
+
+    how: How
+    argument: str = ""
+    """The framework's argument, as `Class.field`."""
+    value: Callable[[Parameters], Any] | None = None
+    """The argument's value; by default the parameter's own."""
+    note: str = ""
+    refuse: Reason | None = None
+    """Why the value at hand cannot be honoured, or None."""
+
+
+def exact(
+    argument: str, value: Callable[[Parameters], Any] | None = None, *, note: str = "", refuse: Reason | None = None
+) -> Rule:
+    """The framework's argument means the same."""
+    return Rule("exact", argument, value, note, refuse)
+
+
+def approximate(
+    argument: str, note: str, value: Callable[[Parameters], Any] | None = None, *, refuse: Reason | None = None
+) -> Rule:
+    """The framework's argument means nearly the same; `note` says what differs."""
+    return Rule("approximate", argument, value, note, refuse)
+
+
+def by_hub(note: str, *, refuse: Reason | None = None) -> Rule:
+    """The hub applies the parameter itself; `note` says how."""
+    return Rule("hub", note=note, refuse=refuse)
+
+
+def refused(reason: str) -> Rule:
+    """The backend has no way to honour any value but the default."""
+    return Rule("refused", note=reason)
+
+
+@dataclass(frozen=True)
+class Item:
+    """What became of one parameter, in one plan."""
+
+    parameter: str
+    value: Any
+    how: How
+    argument: str = ""
+    argument_value: Any = None
+    note: str = ""
+    origin: str = "default"
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The framework's arguments for a run, and how each came about."""
+
+    items: tuple[Item, ...]
+    arguments: Mapping[str, Mapping[str, Any]]
+    """The framework's arguments: class name to field to value. Plain data that JSON can hold."""
+    settings: tuple[Item, ...] = ()
+    """Arguments that no parameter asks for and the backend sets on purpose, with the reason."""
+    launch: LaunchPlan | None = None
+    """The processes to start; None trains in the caller's process."""
+    problems: tuple[str, ...] = field(default=())
+
+    def raise_for_refusals(self) -> None:
+        """Raise `ParameterError` naming everything that was refused."""
+        if self.problems:
+            raise ParameterError("\n".join(self.problems))
+
+
+def translate(
+    backend: str,
+    rules: Mapping[str, Rule],
+    parameters: Parameters,
+    *,
+    settings: Mapping[str, tuple[Any, str]] | None = None,
+    accepts: Mapping[str, frozenset[str]] | None = None,
+    launch: LaunchPlan | None = None,
+) -> Translation:
+    """Apply a table of rules.
+
+    Args:
+        backend: Name of the backend, for messages.
+        rules: A rule for each parameter of the algorithm.
+        parameters: What to translate.
+        settings: Arguments to set besides, as `Class.field` to value and reason. A further keyword may change them.
+        accepts: Further keywords that the framework knows: class name to field names.
+        launch: The processes to start.
+    """
+    missing = parameters.declared.keys() - rules.keys()
+    if missing:
+        raise TypeError(f"{backend} has no rule for {', '.join(sorted(missing))} of {parameters.algorithm}")
+    arguments: dict[str, dict[str, Any]] = {}
+    problems: list[str] = []
+    extra = _further(backend, rules, parameters, accepts or {}, problems)
+
+    fixed: list[Item] = []
+    for argument, (value, reason) in (settings or {}).items():
+        if argument.partition(".")[2] not in parameters.further:
+            _put(arguments, argument, value)
+            fixed.append(Item("", None, "hub", argument, value, reason, "backend"))
+
+    items = [_apply(backend, rules[name], name, parameters, arguments, problems) for name in parameters.declared]
+    for name, argument in extra.items():
+        _put(arguments, argument, parameters.further[name])
+        items.append(
+            Item(
+                name,
+                parameters.further[name],
+                "exact",
+                argument,
+                parameters.further[name],
+                "the framework's own",
+                parameters.origin.get(name, "call"),
+            )
+        )
+    return Translation(tuple(items), arguments, tuple(fixed), launch, tuple(problems))
+
+
+def _put(arguments: dict[str, dict[str, Any]], argument: str, value: Any) -> None:
+    owner, _, name = argument.partition(".")
+    arguments.setdefault(owner, {})[name] = value
+
+
+def _apply(
+    backend: str,
+    rule: Rule,
+    name: str,
+    parameters: Parameters,
+    arguments: dict[str, dict[str, Any]],
+    problems: list[str],
+) -> Item:
+    value, origin = parameters[name], parameters.origin[name]
+    reason = rule.refuse(parameters) if rule.refuse else None
+    if rule.how == "refused":
+        # A value equal to the default changes nothing, whoever gave it.
+        if value == parameters.declared[name].default:
+            return Item(name, value, "unused", note=rule.note, origin=origin)
+        reason = rule.note
+    if reason:
+        problems.append(f"{name}={value!r}: the {backend} backend cannot honour it: {reason}")
+        return Item(name, value, "refused", note=reason, origin=origin)
+    if not rule.argument:
+        how: How = "unused" if value is None else rule.how
+        return Item(name, value, how, note=rule.note, origin=origin)
+    result = rule.value(parameters) if rule.value else value
+    if result is None:
+        return Item(name, value, "unused" if value is None else rule.how, rule.argument, None, rule.note, origin)
+    _put(arguments, rule.argument, result)
+    return Item(name, value, rule.how, rule.argument, result, rule.note, origin)
+
+
+def _further(
+    backend: str,
+    rules: Mapping[str, Rule],
+    parameters: Parameters,
+    accepts: Mapping[str, frozenset[str]],
+    problems: list[str],
+) -> dict[str, str]:
+    owned = {rule.argument: name for name, rule in rules.items() if rule.argument and name in parameters.declared}
+    found: dict[str, str] = {}
+    for name in parameters.further:
+        owner = next((owner for owner, names in accepts.items() if name in names), None)
+        if owner is None:
+            known = [*parameters.declared, *(n for names in accepts.values() for n in names)]
+            problems.append(
+                f"{name}: neither a parameter of {parameters.algorithm} nor an argument of the {backend} backend's "
+                f"framework{nearest(name, known)}"
+            )
+        elif owned_by := owned.get(f"{owner}.{name}"):
+            problems.append(f"{name}: {owner}.{name} is set from {owned_by}; give {owned_by} instead")
+        else:
+            found[name] = f"{owner}.{name}"
+    return found
