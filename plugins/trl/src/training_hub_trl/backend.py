@@ -1,0 +1,105 @@
+"""The backend: availability, translation, and the start of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from training_hub.arguments import fields_of
+from training_hub.backend import Availability, FrameworkBackend
+from training_hub.batches import plan_batches, processes
+from training_hub.devices import devices
+from training_hub.launchers.local import launch
+from training_hub.launchers.plan import LaunchPlan, rendezvous
+from training_hub.parameters import Parameters
+from training_hub.request import dataset_options
+from training_hub.runs.directory import write_json
+from training_hub.runs.result import TrainingResult
+from training_hub.runs.run import Run
+from training_hub.translation import Translation, translate
+
+from training_hub_trl.rules import rules, settings
+
+
+class TRLBackend(FrameworkBackend):
+    """Trains with TRL's SFTTrainer: all weights, adapters (PEFT) and OSFT."""
+
+    algorithms: ClassVar[tuple[str, ...]] = ("sft", "osft", "lora_sft")
+    framework: ClassVar[str | None] = "trl"
+
+    def availability(self) -> Availability:
+        missing = [name for name in ("torch", "transformers", "trl", "peft", "datasets") if find_spec(name) is None]
+        if missing:
+            return Availability(False, f"{', '.join(missing)} is missing: pip install training-hub-trl")
+        return Availability(True, f"on {devices()}")
+
+    def translate(self, parameters: Parameters) -> Translation:
+        here = devices()
+        local = processes(parameters, here)
+        world_size = local * parameters["nnodes"]
+        plan = plan_batches(parameters, world_size)
+        started = (
+            LaunchPlan(
+                "training_hub_trl.worker", local, parameters["nnodes"], parameters["node_rank"], rendezvous(parameters)
+            )
+            if world_size > 1
+            else None
+        )
+        return translate(
+            "trl",
+            rules(parameters.algorithm, plan, here),
+            parameters,
+            settings=settings(parameters, plan, here),
+            accepts=accepted(parameters.algorithm),
+            launch=started,
+        )
+
+    def train(self, run: Run) -> TrainingResult:
+        if run.translation.launch is None:
+            from training_hub_trl.worker import train
+
+            outcome = train(job(run))
+        else:
+            path = run.directory.logs / "job.json"
+            write_json(path, job(run))
+            launch(run.translation.launch, [str(path)], run.directory.logs)
+            outcome = json.loads((run.directory.logs / "outcome.json").read_text(encoding="utf-8"))
+        return TrainingResult(
+            checkpoint=Path(outcome["checkpoint"]) if outcome["checkpoint"] else None,
+            merged_checkpoint=Path(outcome["merged_checkpoint"]) if outcome["merged_checkpoint"] else None,
+            metrics=outcome["metrics"],
+            backend=self.name,
+            run_dir=run.directory.path,
+            model=outcome.get("model"),
+            tokenizer=outcome.get("tokenizer"),
+            trainer=outcome.get("trainer"),
+        )
+
+
+def job(run: Run) -> dict[str, Any]:
+    """All that a worker needs to know, as plain data."""
+    hidden = ("callbacks",)
+    return {
+        "algorithm": run.parameters.algorithm,
+        "values": {name: value for name, value in run.parameters.items() if name not in hidden},
+        "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
+        "dataset": asdict(dataset_options(run.parameters)),
+        "directory": str(run.directory.path),
+        "data_directory": str(run.data_directory),
+    }
+
+
+def accepted(algorithm: str) -> dict[str, frozenset[str]]:
+    """Further keywords by the class that takes them: the fields of TRL's and PEFT's own argument classes."""
+    classes = {
+        "SFTConfig": fields_of("trl", "trainer/sft_config.py", ("SFTConfig",))
+        | fields_of("trl", "trainer/base_config.py", ("_BaseConfig",))
+        | fields_of("transformers", "training_args.py", ("TrainingArguments",)),
+        "from_pretrained": frozenset({"revision", "attn_implementation"}),
+    }
+    if algorithm == "lora_sft":
+        classes["LoraConfig"] = fields_of("peft", "tuners/lora/config.py", ("LoraConfig",))
+    return classes

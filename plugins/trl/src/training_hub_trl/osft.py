@@ -1,0 +1,270 @@
+"""OSFT on PEFT: weights split by SVD, and updates that stay out of the protected part of each weight.
+
+Orthogonal Subspace Fine-Tuning (arXiv:2504.07097) writes each target weight as `W = W_high + W_low`, where `W_high`
+holds the top singular directions. `W_high` is frozen, the factors of `W_low` are trained, and the change of the weight
+has no part in the row or the column space of `W_high`. PEFT's OSF tuner brings the decomposition, the forward pass
+and the projection of gradients. AdamW rescales every element on its own and so turns the update back into the
+protected space; this module adds the projection after each step, and otherwise trains what mini-trainer trains:
+every parameter that is not a target, and the biases of the targets, without any constraint.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from peft import OSFConfig, PeftModel, TaskType, get_peft_model
+from peft.tuners.osf import OSFLayer
+from peft.utils.constants import DUMMY_TARGET_MODULES
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from training_hub.errors import ModelError, ParameterError, nearest
+
+_log = logging.getLogger(__name__)
+
+_ADAPTER = "default"
+
+_ATTENTION = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj")
+_MLP = ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
+_QWEN3_5 = (*_ATTENTION, "linear_attn.out_proj", *_MLP)
+_GPT_NEO = tuple(f"attn.attention.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj"))
+
+DEFAULT_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "default": (*_ATTENTION, *_MLP),
+    "gpt_neo": (*_GPT_NEO, "mlp.c_fc", "mlp.c_proj"),
+    "gpt_oss": _ATTENTION,
+    "gptj": ("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.out_proj", "mlp.fc_in", "mlp.fc_out"),
+    "opt": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "fc1", "fc2"),
+    "phi3": ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj"),
+    "qwen3_5": _QWEN3_5,
+    "qwen3_5_moe": _QWEN3_5,
+    "qwen3_5_moe_text": _QWEN3_5,
+    "qwen3_5_text": _QWEN3_5,
+}
+"""Target patterns by the `model_type` of a transformers configuration; `default` serves every type not named.
+
+Llama, Mistral, Qwen 2 and 3, Gemma and Granite are in `default`; `phi3` is also the type of Phi-4.
+"""
+
+
+def target_modules(model: PreTrainedModel, patterns: Sequence[str] | None = None) -> list[str]:
+    """Names of the linear layers that OSFT decomposes, in the order of the model.
+
+    A layer is meant when a pattern occurs anywhere in the name of its weight (`model.layers.0.mlp.up_proj.weight`), as
+    in mini-trainer. Layers that share their weight with another one (a tied `lm_head`) are left whole.
+
+    Args:
+        model: the plain model, before `decompose`.
+        patterns: substrings of weight names. None or empty: the entry of `DEFAULT_TARGETS` for the model's type.
+
+    Raises:
+        ParameterError: nothing matches, or one of the given patterns matches nothing.
+    """
+    model_type = str(getattr(model.config, "model_type", ""))
+    wanted = tuple(patterns or DEFAULT_TARGETS.get(model_type, DEFAULT_TARGETS["default"]))
+    uses = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    own = [name for name in linear if uses[id(model.get_submodule(name).weight)] == 1]
+    found = [name for name in own if any(pattern in f"{name}.weight" for pattern in wanted)]
+    idle = [pattern for pattern in wanted if not any(pattern in f"{name}.weight" for name in own)]
+    if found and not idle:
+        return found
+    if found and not patterns:
+        _log.warning("OSFT protects no layer named %s: this model has none that can be split", ", ".join(idle))
+        return found
+    # Two parts of a name tell `self_attn.k_proj` from `cross_attn.k_proj`; the number of the layer is left out.
+    endings = sorted({".".join([part for part in name.split(".") if not part.isdigit()][-2:]) for name in own})
+    hint = nearest(idle[0], endings) if patterns else ""
+    tied = " Layers that share their weight with another one cannot be split." if len(own) < len(linear) else ""
+    raise ParameterError(
+        f"target_patterns: no linear layer of this {model_type or 'model'} has {' or '.join(map(repr, idle))} in its "
+        f"name{hint}. OSFT splits torch.nn.Linear layers; the names of those here end in: "
+        f"{', '.join(endings[:20]) or '(there are none)'}{', ...' if len(endings) > 20 else ''}.{tied}"
+    )
+
+
+def preserved_rank(shape: Sequence[int], unfreeze_rank_ratio: float) -> int:
+    """Number of singular directions of a weight of this shape that are protected.
+
+    `floor(min(shape) * (1 - unfreeze_rank_ratio))`, and at least one direction is always left to train: the arithmetic
+    of mini-trainer, rounding of the floating-point difference included. 0 means that nothing is protected.
+    """
+    full = min(shape)
+    return min(math.floor(full * (1.0 - unfreeze_rank_ratio)), full - 1)
+
+
+def decompose(
+    model: PreTrainedModel, unfreeze_rank_ratio: float, target_patterns: Sequence[str] | None = None
+) -> PeftModel:
+    """Split the target weights and return the model ready to train; `model` itself is changed.
+
+    The SVD of each target runs in float32 on the device the weight is on, so move a large model to its GPU first.
+    Trainable afterwards: the factors of `W_low`, and whatever was trainable before except the target weights
+    themselves. Give the optimizer these, then call `keep_update_outside`. One process, or several with DDP; a sharded
+    model (FSDP, DeepSpeed ZeRO-3) cannot be projected here.
+
+    Args:
+        model: a causal language model with float32 weights (mixed precision by autocast is fine).
+        unfreeze_rank_ratio: share of each target's singular directions that is trained, the smallest ones first, from
+            0 (a single direction is trained) to 1 (nothing is protected and the targets are trained as plain weights,
+            as is any target so small that its share to protect rounds to no direction).
+        target_patterns: see `target_modules`.
+
+    Raises:
+        ParameterError: the ratio is outside [0, 1], or a pattern matches nothing.
+        ModelError: a target weight is not float32.
+    """
+    if not 0.0 <= unfreeze_rank_ratio <= 1.0:
+        raise ParameterError(f"unfreeze_rank_ratio must be between 0 and 1, not {unfreeze_rank_ratio}")
+    by_rank: dict[int, list[str]] = defaultdict(list)
+    split: set[int] = set()
+    for name in target_modules(model, target_patterns):
+        weight = cast(Tensor, model.get_submodule(name).weight)
+        if weight.dtype != torch.float32:
+            raise ModelError(f"OSFT needs float32 weights and {name} is {weight.dtype}: load with dtype=torch.float32")
+        rank = preserved_rank(weight.shape, unfreeze_rank_ratio)
+        if rank > 0:
+            by_rank[rank].append(name)
+            split.add(id(weight))
+    trained = [p for p in model.parameters() if p.requires_grad and id(p) not in split]
+    # Whole names: PEFT would take a list of names for endings, and match more than was asked for.
+    patterns = {"|".join(map(re.escape, names)): rank for rank, names in by_rank.items()}
+    config = OSFConfig(
+        task_type=TaskType.CAUSAL_LM,
+        target_modules="|".join(patterns) if patterns else DUMMY_TARGET_MODULES,
+        rank_pattern={rf"\A(?:{pattern})\Z": rank for pattern, rank in patterns.items()},
+    )
+    wrapped = cast(PeftModel, get_peft_model(model, config, adapter_name=_ADAPTER))
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    return wrapped
+
+
+def keep_update_outside(optimizer: Optimizer, model: PeftModel) -> RemovableHandle:
+    """From now on, put the factors of `model` back into the allowed subspace after every step of `optimizer`.
+
+    Weight decay and AdamW's element-wise scaling are thereby free to do what they do. Processes of a DDP run all hold
+    the same values and compute the same projection, so nothing has to be communicated.
+
+    Args:
+        optimizer: any torch optimizer, or accelerate's wrapper of one.
+        model: the result of `decompose`.
+
+    Returns:
+        The handle of the hook; its `remove()` ends the projection.
+    """
+    # Accelerate's wrapper has no hooks of its own; the optimizer in it is the one that steps.
+    inner = optimizer.optimizer if isinstance(optimizer, AcceleratedOptimizer) else optimizer
+    layers = [layer for _, layer in _layers(model)]
+
+    @torch.no_grad()
+    def project(*_: object) -> None:
+        with _full_precision():
+            for layer in layers:
+                factors = layer.osf_svd_params[_ADAPTER]
+                # PEFT keeps the protected basis of a side only where the rest does not determine it.
+                left = getattr(layer._osf_U_high, _ADAPTER, None)
+                right = getattr(layer._osf_V_high, _ADAPTER, None)
+                _project(factors["U_low"], layer._osf_U_low_init[_ADAPTER], left)
+                # The singular vectors are the columns of U and the rows of V: transposed, one formula serves both.
+                _project(factors["V_low"].T, layer._osf_V_low_init[_ADAPTER].T, None if right is None else right.T)
+
+    return cast(RemovableHandle, inner.register_step_post_hook(project))
+
+
+@torch.no_grad()
+def dense_state_dict(model: PeftModel) -> dict[str, Tensor]:
+    """State of the plain model with the current update merged in, under the plain model's names and in its dtype.
+
+    For `model.get_base_model().save_pretrained(directory, state_dict=dense_state_dict(model))`, whose result loads
+    with transformers alone. Nothing in `model` changes, so it can be called in the middle of training. Merged weights
+    are new tensors in main memory; all others are the live ones, tied ones still tied, as in `Module.state_dict`.
+    """
+    base = model.get_base_model()
+    renamed: dict[str, str] = {}
+    inner: set[str] = set()
+    merged: dict[str, Tensor] = {}
+    with _full_precision():
+        for name, layer in _layers(model):
+            renamed |= {f"{name}.base_layer.{key}": f"{name}.{key}" for key in layer.base_layer.state_dict()}
+            inner |= {f"{name}.{key}" for key in layer.state_dict()}
+            weight = layer.base_layer.weight
+            # A second copy of all targets would not fit beside the training of a large model on a GPU.
+            merged[f"{name}.weight"] = (weight + layer.get_delta_weight(_ADAPTER)).to("cpu", weight.dtype)
+    dense: dict[str, Tensor] = {}
+    for key, tensor in base.state_dict().items():
+        if key in renamed:
+            dense[renamed[key]] = merged.get(renamed[key], tensor)
+        elif key not in inner:
+            dense[key] = tensor
+    return dense
+
+
+def protected_share(original: Tensor, trained: Tensor, preserved_rank: int) -> float:
+    """Share of the change of a weight, by Frobenius norm, that lies in what OSFT has to protect; 0 is perfect.
+
+    With `dW = trained - original` and `U`, `V` the top singular vectors of `original`, found here in float64:
+    `max(|U U^T dW|, |dW V V^T|) / |dW|`. For judging a checkpoint against the model it came from, whichever backend
+    trained it. Storage sets a floor: a float32 weight rounds at about 6e-8 of its norm, so the share of a change of
+    1e-3 of the weight cannot be told from 6e-5, and bfloat16 is 65,000 times coarser.
+
+    Args:
+        original: weight before training, shape (out, in).
+        trained: weight after training, same shape.
+        preserved_rank: number of protected directions, see `preserved_rank`.
+    """
+    before = original.detach().to("cpu", torch.float64)
+    change = trained.detach().to("cpu", torch.float64) - before
+    total = torch.linalg.matrix_norm(change).item()
+    if total == 0.0 or preserved_rank == 0:
+        return 0.0
+    left, _, right = torch.linalg.svd(before, full_matrices=False)
+    # The basis is orthonormal, so the norm of the coefficients is the norm of the projection.
+    by_column = torch.linalg.matrix_norm(left[:, :preserved_rank].T @ change).item()
+    by_row = torch.linalg.matrix_norm(change @ right[:preserved_rank].T).item()
+    return float(max(by_column, by_row) / total)
+
+
+def _layers(model: PeftModel) -> list[tuple[str, Any]]:
+    """Split layers under the names they have in the plain model."""
+    return [(name, module) for name, module in model.get_base_model().named_modules() if isinstance(module, OSFLayer)]
+
+
+def _project(factor: Tensor, start: Tensor, high: Tensor | None) -> None:
+    """Take out of `factor` (n, r), in place, what training has put into the protected subspace.
+
+    Only the change since `start` is projected: rounding is then relative to the change, which is small beside `factor`.
+    `high` is the protected basis (n, k), and None where `start` spans the whole complement of it.
+    """
+    change = factor - start
+    if high is not None:
+        factor -= high @ (high.T @ change)
+        return
+    # A float32 basis is orthonormal to 1e-6 only; 2P - P^2 in place of P squares that error, so it cannot add up.
+    once = start @ (start.T @ change)
+    # Subtract what is outside instead of storing what is inside: a factor already in place is then not rounded again.
+    factor -= change - 2 * once + start @ (start.T @ once)
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Multiply float32 matrices in float32: the 10 bits of TF32, which the trainer may turn on, are too few here."""
+    settings = [backend.matmul for backend in (torch.backends.cuda, torch.backends.mkldnn)]
+    before = [setting.fp32_precision for setting in settings]
+    try:
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        for setting, value in zip(settings, before, strict=True):
+            setting.fp32_precision = value
