@@ -14,6 +14,9 @@ EXTRAS: Mapping[str, str] = {
     "unsloth": "unsloth",
 }
 
+ANYWHERE = "trl"
+"""The known backend that runs on any machine, and brings a demonstration."""
+
 CLASSES: Mapping[str, str] = {
     "InstructLabTrainingSFTBackend": "instructlab-training",
     "MiniTrainerOSFTBackend": "mini-trainer",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from training_hub.batches import BatchPlan
 from training_hub.errors import ParameterError, nearest
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters.resolution import Parameters
@@ -85,6 +86,8 @@ class Translation:
     launch: LaunchPlan | None = None
     """The processes to start; None trains in the caller's process."""
     problems: tuple[str, ...] = field(default=())
+    batches: BatchPlan | None = None
+    """How the effective batch is cut, where the backend cuts it by rows."""
 
     def raise_for_refusals(self) -> None:
         """Raise `ParameterError` naming everything that was refused."""
@@ -100,6 +103,7 @@ def translate(
     settings: Mapping[str, tuple[Any, str]] | None = None,
     accepts: Mapping[str, frozenset[str]] | None = None,
     launch: LaunchPlan | None = None,
+    batches: BatchPlan | None = None,
 ) -> Translation:
     """Apply a table of rules.
 
@@ -110,6 +114,7 @@ def translate(
         settings: Arguments to set besides, as `Class.field` to value and reason. A further keyword may change them.
         accepts: Further keywords that the framework knows: class name to field names.
         launch: The processes to start.
+        batches: How the effective batch is cut.
     """
     missing = parameters.declared.keys() - rules.keys()
     if missing:
@@ -138,7 +143,7 @@ def translate(
                 parameters.origin.get(name, "call"),
             )
         )
-    return Translation(tuple(items), arguments, tuple(fixed), launch, tuple(problems))
+    return Translation(tuple(items), arguments, tuple(fixed), launch, tuple(problems), batches)
 
 
 def _put(arguments: dict[str, dict[str, Any]], argument: str, value: Any) -> None:
@@ -162,7 +167,7 @@ def _apply(
             return Item(name, value, "unused", note=rule.note, origin=origin)
         reason = rule.note
     if reason:
-        problems.append(f"{name}={value!r}: the {backend} backend cannot honour it: {reason}")
+        problems.append(f"{name}={value!r}{parameters.source(name)}: the {backend} backend cannot honour it: {reason}")
         return Item(name, value, "refused", note=reason, origin=origin)
     if not rule.argument:
         how: How = "unused" if value is None else rule.how
@@ -188,11 +193,11 @@ def _further(
         if owner is None:
             known = [*parameters.declared, *(n for names in accepts.values() for n in names)]
             problems.append(
-                f"{name}: neither a parameter of {parameters.algorithm} nor an argument of the {backend} backend's "
+                f"{name}{parameters.source(name)}: neither a parameter of {parameters.algorithm} nor an argument of the {backend} backend's "
                 f"framework{nearest(name, known)}"
             )
         elif owned_by := owned.get(f"{owner}.{name}"):
-            problems.append(f"{name}: {owner}.{name} is set from {owned_by}; give {owned_by} instead")
+            problems.append(f"{name}{parameters.source(name)}: {owner}.{name} is set from {owned_by}; give {owned_by} instead")
         else:
             found[name] = f"{owner}.{name}"
     return found

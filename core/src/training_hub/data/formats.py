@@ -297,9 +297,7 @@ def _conversation(
         trained = tuple(index for index, message in enumerate(messages) if message["role"] != "system")
     else:
         trained = tuple(
-            index
-            for index, message in enumerate(messages)
-            if index >= first_trained and message["role"] == "assistant"
+            index for index, message in enumerate(messages) if index >= first_trained and message["role"] == "assistant"
         )
     if not trained:
         raise RowError("no assistant turn to train on; expected at least one message with role 'assistant'")

@@ -11,9 +11,11 @@ template's own text, one turn at a time is replaced in the row itself, which lea
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import islice
+from os.path import commonprefix
+from typing import Any, NamedTuple, NoReturn
 
 from training_hub.data.formats import REASONING, Conversation, Message, has_reasoning
 from training_hub.data.tokenizer import Tokenizer
@@ -29,10 +31,21 @@ class TemplateError(Exception):
 
 
 class Frame(NamedTuple):
-    """What a model writes around a turn's own text: `lead` before it and `end` after it."""
+    """What a model writes around a turn's own text: `lead` before it and `end` after it.
 
-    lead: str
-    end: str
+    `given` is text that the generation prompt has and the skeleton has not, such as an opening `<think>`.
+    """
+
+    lead: str = ""
+    end: str = ""
+    given: str = ""
+
+    def start(self, text: str, start: int) -> int:
+        """Where a turn begins that the model writes: behind all that the generation prompt gives it."""
+        return start + len(self.given) if text.startswith(self.given, start) else start
+
+
+_NO_FRAME = Frame()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +76,6 @@ class Turns:
         text = self._text(messages, tools)
         self._require_tools(text, messages, tools)
         spans = self._spans(text, conversation, tools)
-        self._require_end(text, spans)
         for index, (start, stop) in spans.items():
             self._require_content(messages, index, text[start:stop])
         return text, sorted(span for span in spans.values() if span[0] < span[1])
@@ -75,19 +87,27 @@ class Turns:
             tried.append(skeleton)
             spans = lay_over(text, skeleton, messages, conversation.trained)
             if spans is not None:
+                self._warn_without_end(skeleton)
                 return spans
+        self._require_context(messages, text)
         spans = {}
         for index in conversation.trained:
             span = self._replaced(text, messages, index, tools, tried)
             if span is None:
-                self._explain(messages, index, text)
-            else:
-                spans[index] = span
+                self._explain(messages, index)
+            spans[index] = span
+        for skeleton in tried[:1]:
+            self._warn_without_end(skeleton)
         return spans
 
-    def _skeletons_for(
-        self, messages: Sequence[Message], tools: list[Message] | None, text: str
-    ) -> Iterator[Skeleton]:
+    def _warn_without_end(self, skeleton: Skeleton) -> None:
+        if skeleton.frames and not any(frame.end for frame in skeleton.frames.values()):
+            self.warnings[
+                "The chat template writes no end-of-turn text after an assistant turn, so the model will not learn to "
+                "stop."
+            ] = None
+
+    def _skeletons_for(self, messages: Sequence[Message], tools: list[Message] | None, text: str) -> Iterator[Skeleton]:
         """Skeletons that may fit, the cheapest first."""
         if not tools:
             roles = tuple(str(message["role"]) for message in messages)
@@ -180,20 +200,27 @@ class Turns:
     ) -> Frame:
         ended = self._tail(bare[: index + 1], tools, marks[index], prompt=False)
         prompted = self._tail(bare[: index + 1], tools, marks[index], prompt=True)
-        lead = ""
+        lead = extra = ""
         header: str | None = None
         if before is not None:
             closed = self._tail(bare[:index], tools, marks[before], prompt=False)
             given = self._tail(bare[:index], tools, marks[before], prompt=True)
-            if given is not None and left.startswith(given):
-                lead = left[len(given) :]
             if given is not None and closed is not None and given.startswith(closed):
                 header = given[len(closed) :]
-        if header is None and ended is not None and prompted is not None and prompted.startswith(ended):
-            header = prompted[len(ended) :]
+            if given is not None and left.startswith(given):
+                lead = left[len(given) :]
+            elif given is not None and given.startswith(left):
+                extra = given[len(left) :]
+            if not header and lead.strip():
+                # A template without generation prompt: the role header is still none of the model's words.
+                lead = ""
+        if header is None and ended is not None and prompted is not None:
+            # A template may end a conversation (`<|end|>` and then `</s>`) in another way than a turn.
+            common = self._common(ended, prompted)
+            header = prompted[len(common) :] if common.strip() or not ended else None
         if before is None and header and header in left:
             lead = left.rpartition(header)[2]
-        return Frame(lead, self._end(right, is_last, ended, prompted, header))
+        return Frame(lead, self._end(right, is_last, ended, prompted, header), extra)
 
     def _end(self, right: str, is_last: bool, ended: str | None, prompted: str | None, header: str | None) -> str:
         """The end-of-turn text at the beginning of `right`, without the space that a template puts after it."""
@@ -210,6 +237,16 @@ class Turns:
             return right[: right.index(eos) + len(eos)]
         return ""
 
+    def _common(self, one: str, other: str) -> str:
+        """What two texts begin with in common, without a part of a special token."""
+        common = commonprefix((one, other))
+        for text in (one, other):
+            for token in self._tokenizer.get_added_vocab():
+                cut = text.find(token, max(len(common) - len(token) + 1, 0), len(common) + len(token) - 1)
+                if 0 <= cut < len(common) < cut + len(token):
+                    common = common[:cut]
+        return common
+
     def _tail(self, messages: list[Message], tools: list[Message] | None, mark: str, prompt: bool) -> str | None:
         """What a prefix of the conversation ends with after a marker, or None where the template refuses it."""
         text = self._try(messages, tools, prompt) if messages else None
@@ -221,7 +258,7 @@ class Turns:
         """The span of one turn, from the render in which only that turn is replaced by a marker."""
         mark = _marks(1, text)
         for skeleton in reversed(known):
-            frame = skeleton.frames.get(index, Frame("", ""))
+            frame = skeleton.frames.get(index, _NO_FRAME)
             turn = _marked(messages[index], mark, skeleton.calls_kept)
             other = self._try([*messages[:index], turn, *messages[index + 1 :]], tools)
             if other is None or mark not in other:
@@ -235,7 +272,7 @@ class Turns:
                 continue
             stop = len(text) - rest
             if start <= stop and text.startswith(other[:start]) and text.endswith(other[len(other) - rest :]):
-                return start, stop
+                return frame.start(text, start), stop
         return None
 
     def _text(self, messages: Sequence[Message], tools: list[Message] | None) -> str:
@@ -283,9 +320,6 @@ class Turns:
             if name not in text:
                 raise TemplateError(f"the chat template leaves out the tool {name!r}; use one that writes all tools")
 
-    def _require_end(self, text: str, spans: dict[int, Span]) -> None:
-        pass
-
     def _require_content(self, messages: Sequence[Message], index: int, written: str) -> None:
         """Refuse a template that leaves out a part of a trained turn."""
         message = messages[index]
@@ -303,12 +337,14 @@ class Turns:
         if content not in written:
             answer = content.rpartition(_THINK_END)[2].strip()
             if _THINK_END not in content or answer not in written:
-                raise TemplateError(f"the chat template leaves out the text of {where}; use one that writes it as it is")
+                raise TemplateError(
+                    f"the chat template leaves out the text of {where}; use one that writes it as it is"
+                )
             lost = True
         if not lost:
             return
-        if any(later["role"] == "user" for later in messages[index + 1 :]):
-            # Leaving out the reasoning of turns before the last question is what such templates are made for.
+        if any(later["role"] == "assistant" for later in messages[index + 1 :]):
+            # Templates of reasoning models are made so: what was thought before an earlier turn is not shown again.
             self.warnings["The chat template leaves out the reasoning of earlier assistant turns."] = None
             return
         raise TemplateError(
@@ -316,11 +352,23 @@ class Turns:
             f"keys {', '.join(REASONING)}"
         )
 
-    def _explain(self, messages: Sequence[Message], index: int, text: str) -> None:
-        message = messages[index]
-        where = f"message {index + 1} (role {message['role']!r})"
+    def _require_context(self, messages: Sequence[Message], text: str) -> None:
+        """Refuse a template that leaves out or rewrites what the assistant answers to."""
+        for number, message in enumerate(messages, 1):
+            content = str(message["content"]).strip()
+            if message["role"] == "assistant" or content in text:
+                continue
+            # Some templates write the result of a tool as a JSON text.
+            if message["role"] != "tool" or json.dumps(content, ensure_ascii=False)[1:-1] not in text:
+                raise TemplateError(
+                    f"the chat template leaves out message {number} (role {message['role']!r}) or rewrites it; "
+                    "use one that writes every message, or leave the message out"
+                )
+
+    def _explain(self, messages: Sequence[Message], index: int) -> NoReturn:
         raise TemplateError(
-            f"the chat template does not write {where} as one piece of its own, so what to train cannot be told"
+            f"the chat template does not write message {index + 1} (role {messages[index]['role']!r}) as one piece of "
+            "its own, so what to train cannot be told; use another chat template"
         )
 
 
@@ -344,7 +392,7 @@ def _lay(
     block = skeleton.glue[0]
     for position, index in enumerate(skeleton.order):
         message = messages[index]
-        frame = skeleton.frames.get(index, Frame("", ""))
+        frame = skeleton.frames.get(index, _NO_FRAME)
         right = skeleton.glue[position + 1]
         if _opaque(message):
             blocks.append(block[: len(block) - len(frame.lead)])
@@ -366,7 +414,8 @@ def _lay(
     for number, index in enumerate(gaps):
         if index in trained:
             spans[index] = (at[number] + len(blocks[number]), at[number + 1])
-    return spans
+    frames = skeleton.frames
+    return {index: (frames.get(index, _NO_FRAME).start(text, span[0]), span[1]) for index, span in spans.items()}
 
 
 def _places(text: str, blocks: list[str]) -> list[int] | None:
@@ -406,22 +455,14 @@ def _marked(message: Message, mark: str, calls_kept: bool) -> Message:
     if not calls_kept or "tool_calls" not in message:
         return {"role": "assistant", "content": mark}
     # What follows may depend on the ids and names of the calls; only what is said in them is replaced.
-    calls = [
-        {**call, "function": {**call["function"], "arguments": {mark: mark}}} for call in message["tool_calls"]
-    ]
+    calls = [{**call, "function": {**call["function"], "arguments": {mark: mark}}} for call in message["tool_calls"]]
     return {"role": "assistant", "content": "", "tool_calls": calls}
 
 
 def _marks(count: int, text: str) -> str:
     """As many different characters that do not occur in the text."""
     present = set(text) if text and max(text) >= chr(_MARKS.start) else frozenset[str]()
-    free: Callable[[str], bool] = lambda mark: mark not in present  # noqa: E731
-    marks: list[str] = []
-    for mark in filter(free, map(chr, _MARKS)):
-        if len(marks) == count:
-            break
-        marks.append(mark)
-    return "".join(marks)
+    return "".join(islice((mark for mark in map(chr, _MARKS) if mark not in present), count))
 
 
 def _with_text_arguments(message: Message) -> Message:

@@ -52,9 +52,14 @@ def rendezvous(parameters: Parameters) -> dict[str, str]:
     if parameters["rdzv_endpoint"]:
         options = {"rdzv-backend": "c10d", "rdzv-endpoint": parameters["rdzv_endpoint"]}
         return options | ({"rdzv-id": str(parameters["rdzv_id"])} if parameters["rdzv_id"] is not None else {})
-    if parameters["nnodes"] > 1 or parameters.origin.get("master_addr") == "call":
+    if parameters["nnodes"] > 1 or _is_asked_for(parameters, "master_addr"):
         return {
             "master-addr": parameters["master_addr"] or "127.0.0.1",
             "master-port": str(parameters["master_port"] or 29500),
         }
     return {}
+
+
+def _is_asked_for(parameters: Parameters, name: str) -> bool:
+    """Whether a person gave it: a scheduler sets it for every job, also for one that needs no rendezvous."""
+    return parameters.given(name) and not parameters.origin[name].startswith("environment")

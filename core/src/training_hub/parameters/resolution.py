@@ -38,7 +38,7 @@ class Parameters(Mapping[str, Any]):
     declared: Mapping[str, Parameter]
     values: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
-    """Name to `default`, `call`, `file PATH` or `environment VARIABLE`."""
+    """Name to `default`, `call`, `file PATH:LINE` or `environment VARIABLE`."""
     further: Mapping[str, Any] = field(default_factory=dict)
     """Keywords that are not the hub's, for the backend."""
 
@@ -54,6 +54,10 @@ class Parameters(Mapping[str, Any]):
     def given(self, name: str) -> bool:
         """Whether the value is somebody's choice rather than the default."""
         return self.origin.get(name, DEFAULT) != DEFAULT
+
+    def source(self, name: str) -> str:
+        """For messages: ` (from file run.yaml:3)`, or nothing where the call itself says it."""
+        return _source(self.origin.get(name, CALL))
 
     def for_backend(self) -> dict[str, Any]:
         """One plain dict for a backend's `execute_training`: all values that are not None, and all further keywords."""
@@ -141,7 +145,7 @@ def _checked(
             name = str(entry["loc"][0])
             nested = [str(part) for part in entry["loc"][1:] if isinstance(part, str) and part in _keys(given.get(name))]
             where = f" at {'.'.join(nested)}: {entry['msg']}" if nested else ""
-            source = "" if sources[name] == CALL else f" (from {sources[name]})"
+            source = _source(sources[name])
             value = "a secret" if declared[name].secret else repr(given[name])
             problems.setdefault(
                 name, f"{name}: expected {expectation(declared[name].type)}; got {value}{source}{where}"
@@ -154,6 +158,10 @@ def _checked(
     if problems:
         raise ParameterError("\n".join(problems.values()))
     return values
+
+
+def _source(origin: str) -> str:
+    return "" if origin in (CALL, DEFAULT) else f" (from {origin})"
 
 
 def _keys(value: Any) -> Sequence[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
 from training_hub.errors import ModelNotFoundError, ParameterError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
@@ -37,8 +37,6 @@ def load_model(job: dict[str, Any]) -> Any:
             osft = job["arguments"]["OSF"]
             return decompose(model, osft["unfreeze_rank_ratio"], osft.get("target_patterns"))
         case "lora_sft":
-            if "quantization_config" in arguments:
-                model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
             return _adapted(model, job)
         case _:
             return model

@@ -48,6 +48,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
         "SFTConfig.loss_type": ("nll", "cross-entropy"),
         "SFTConfig.optim": ("adamw_torch_fused" if gpu else "adamw_torch", "AdamW"),
         "SFTConfig.logging_strategy": ("steps", "events are written by steps"),
+        **({} if adapter else {"SFTConfig.logging_steps": (1, "an event a step")}),
         "SFTConfig.logging_first_step": (True, "the first step shows whether training starts from where it should"),
         "SFTConfig.logging_nan_inf_filter": (False, "a NaN must be seen"),
         "SFTConfig.save_strategy": ("no", "the hub says when to save"),
@@ -169,7 +170,15 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "lora_r": exact("LoraConfig.r"),
         "lora_alpha": exact("LoraConfig.lora_alpha"),
         "lora_dropout": exact("LoraConfig.lora_dropout"),
-        "target_modules": exact("LoraConfig.target_modules", lambda p: p["target_modules"] or "all-linear"),
+        "target_modules": exact(
+            "LoraConfig.target_modules",
+            lambda p: p["target_modules"] or "all-linear",
+            refuse=lambda p: (
+                "TRL computes the loss from the head's weight directly, so an adapter on lm_head would not be trained"
+                if "lm_head" in (p["target_modules"] or ())
+                else None
+            ),
+        ),
         "use_rslora": exact("LoraConfig.use_rslora"),
         "use_dora": exact("LoraConfig.use_dora"),
         "init_lora_weights": exact("LoraConfig.init_lora_weights"),
@@ -218,7 +227,7 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "save_merged_model": by_hub("base and adapter are merged on the CPU and saved in `merged`"),
         "eval_data_path": by_hub("read like data_path"),
         "per_device_eval_batch_size": exact(
-            "SFTConfig.per_device_eval_batch_size", lambda p: p["per_device_eval_batch_size"] or plan.micro_batch_size
+            "SFTConfig.per_device_eval_batch_size", lambda p: 1 if p["sample_packing"] else p["per_device_eval_batch_size"] or plan.micro_batch_size
         ),
         "dataset_type": by_hub("how rows are read"),
         "field_messages": by_hub("how rows are read"),

@@ -22,7 +22,7 @@ from transformers import (
 from trl import SFTConfig, SFTTrainer
 
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
-from training_hub_trl.rows import Rows
+from training_hub_trl.rows import Splits
 
 
 class EpochOrder(Sampler[int]):
@@ -58,7 +58,7 @@ class HubTrainer(SFTTrainer):
         model: Any,
         args: SFTConfig,
         tokenizer: PreTrainedTokenizerBase,
-        rows: Rows,
+        rows: Splits,
         job: dict[str, Any],
         events: EventLog,
     ) -> None:
@@ -105,7 +105,7 @@ class HubTrainer(SFTTrainer):
         """
         inputs = self._prepare_inputs(inputs)
         assert self.rows.validation is not None
-        in_batch = inputs["labels"].shape[0] if not self.padding_free else self.args.per_device_eval_batch_size
+        in_batch = inputs["labels"].shape[0]
         per_row = self.rows.validation_tokens / len(self.rows.validation)
         scale = torch.tensor(in_batch * per_row * self.accelerator.num_processes, device=self.args.device)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -173,7 +173,7 @@ def _save_plain(model: Any, directory: Path, weights: dict[str, torch.Tensor], k
 class Saving(TrainerCallback):
     """Says when to save: at epochs, by steps, by rows, when the validation loss improves."""
 
-    def __init__(self, values: dict[str, Any], rows: Rows) -> None:
+    def __init__(self, values: dict[str, Any], rows: Splits) -> None:
         self.values = values
         self.rows = rows
         self.best = math.inf
@@ -218,7 +218,7 @@ class Saving(TrainerCallback):
         return control
 
 
-def rows_seen(state: TrainerState, rows: Rows, args: TrainingArguments) -> int:
+def rows_seen(state: TrainerState, rows: Splits, args: TrainingArguments) -> int:
     """Real rows trained on so far; the last step of an epoch may have fewer than the others."""
     batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     per_epoch = math.ceil(rows.train_count / batch)

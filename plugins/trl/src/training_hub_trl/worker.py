@@ -27,7 +27,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from trl import SFTConfig
 
     from training_hub_trl.models import load_model, save_merged
-    from training_hub_trl.rows import make_datasets
+    from training_hub_trl.rows import make_splits
     from training_hub_trl.trainer import HubTrainer
 
     values = job["values"]
@@ -44,7 +44,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         )
     except OSError as error:
         raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
-    rows = make_datasets(job, tokenizer, events, arguments)
+    rows = make_splits(job, tokenizer, events, arguments)
     model = load_model(job)
     trainer = HubTrainer(model=model, args=arguments, tokenizer=tokenizer, rows=rows, job=job, events=events)
     trainer.train()

@@ -1,0 +1,113 @@
+"""The commands of `training-hub`. What a command needs is imported when it runs, so that help comes at once."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from training_hub.cli.algorithm_group import AlgorithmGroup
+from training_hub.cli.commands import SETTINGS, GroupedCommand, PlainGroup
+from training_hub.cli.given import Given
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+app = typer.Typer(
+    cls=PlainGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings=SETTINGS,
+    help="Fine-tune language models with any of several frameworks.",
+)
+
+
+class TrainGroup(AlgorithmGroup):
+    """`train ALGORITHM`."""
+
+    def perform(self, given: Given, **flags: Any) -> None:
+        from training_hub.cli.train import train
+
+        train(given)
+
+
+class PlanGroup(AlgorithmGroup):
+    """`plan ALGORITHM`."""
+
+    def flags(self) -> list[inspect.Parameter]:
+        as_json = typer.Option("--json", help="Print JSON.", rich_help_panel="Run")
+        return [inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, as_json])]
+
+    def perform(self, given: Given, **flags: Any) -> None:
+        from training_hub.cli.plan import plan
+        from training_hub.cli.plan_text import print_plan
+
+        made = plan(given)
+        print_plan(made, as_json=flags["json_"])
+        if made.problems:
+            raise typer.Exit(2)
+
+
+def command() -> Any:
+    """The command, ready to be called with arguments."""
+    return typer.main.get_command(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"training-hub {version('training-hub')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None: ...
+
+
+def _group(cls: type[AlgorithmGroup], name: str, help: str) -> None:
+    group = typer.Typer(cls=cls, rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, help=help)
+    app.add_typer(group, name=name, subcommand_metavar="ALGORITHM [OPTIONS]")
+
+
+_group(TrainGroup, "train", "Train; the algorithm may stand in the file that --config names.")
+_group(PlanGroup, "plan", "Show what train would do with the same options; nothing is started or written.")
+
+
+@app.command(cls=GroupedCommand, context_settings=SETTINGS)
+def backends(as_json: AsJson = False) -> None:
+    """List the backends: which are here and can run, and what is missing."""
+    from training_hub.cli.backends import print_backends
+
+    print_backends(as_json=as_json)
+
+
+@app.command(cls=GroupedCommand, context_settings=SETTINGS)
+def schema(algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.")]) -> None:
+    """Print the JSON Schema of an algorithm's configuration file, for editors that check YAML."""
+    import json
+
+    from training_hub.parameters.description import json_schema
+    from training_hub.registry import AlgorithmRegistry
+
+    declared = AlgorithmRegistry.get_algorithm(algorithm).declared()
+    typer.echo(json.dumps(json_schema(algorithm, declared), indent=2))
+
+
+@app.command(cls=GroupedCommand, context_settings=SETTINGS)
+def demo(
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", metavar="DIR", help="Where the demonstration writes.", show_default=True)
+    ] = Path("training-hub-demo"),
+) -> None:
+    """Train a small model on a small task, to see that everything works."""
+    from training_hub.cli.demo import run_demo
+
+    run_demo(output_dir)

@@ -1,0 +1,143 @@
+"""Which backends there are: here and able to run, here and not, and known but not installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import typer
+
+from training_hub import plugins
+from training_hub.backend import Availability, Backend
+from training_hub.catalog import EXTRAS, install_command
+from training_hub.registry import AlgorithmRegistry
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One backend, or a plugin that brings none."""
+
+    name: str
+    package: str | None
+    version: str | None
+    framework: str | None
+    framework_version: str | None
+    algorithms: tuple[str, ...]
+    state: str
+    """`available`, `unavailable`, `broken`, `algorithms only`, or `not installed`."""
+    reason: str = ""
+    install: str | None = None
+
+
+def listed() -> list[Listed]:
+    """Every backend that is installed, registered in this process or known."""
+    return sorted(_listed(), key=lambda entry: (entry.state == "not installed", entry.name))
+
+
+def _listed() -> Iterator[Listed]:
+    loaded, broken = plugins.loadable()
+    homes = {name: loaded[plugin].plugin for plugin in loaded for name in loaded[plugin].backends}
+    found: dict[str, dict[str, type[Backend]]] = {}
+    for algorithm in AlgorithmRegistry.list_algorithms():
+        for name in AlgorithmRegistry.list_backends(algorithm):
+            found.setdefault(name, {})[algorithm] = AlgorithmRegistry.get_backend(algorithm, name)
+    for plugin in loaded.values():
+        for name, kind in plugin.backends.items():
+            found.setdefault(name, dict.fromkeys(kind.algorithms, kind))
+    for name, kinds in found.items():
+        yield _entry(name, homes.get(name), kinds)
+    for name, plugin in loaded.items():
+        if not plugin.backends:
+            about = plugin.plugin
+            yield Listed(
+                name, about.package, about.version, None, None, tuple(plugin.algorithms), "algorithms only"
+            )
+    for name, error in broken.items():
+        about = plugins.installed()[name]
+        yield Listed(name, about.package, about.version, None, None, (), "broken", str(error))
+    for name in EXTRAS:
+        if name not in found and name not in broken:
+            yield Listed(name, None, None, None, None, (), "not installed", install=install_command(name))
+
+
+def _entry(name: str, home: plugins.Plugin | None, kinds: dict[str, type[Backend]]) -> Listed:
+    kind = next(iter(kinds.values())) if kinds else None
+    availability = _availability(kind, name) if kind else Availability(True)
+    framework = kind.framework if kind else None
+    return Listed(
+        name,
+        home.package if home else None,
+        home.version if home else None,
+        framework,
+        _version(framework),
+        tuple(kinds),
+        "available" if availability.available else "unavailable",
+        availability.reason,
+    )
+
+
+def _availability(kind: type[Backend], name: str) -> Availability:
+    try:
+        backend = kind()
+        backend.name = name
+        return backend.availability()
+    # A plugin may fail in any way; the list shows it and goes on.
+    except Exception as error:
+        return Availability(False, f"its check fails: {type(error).__name__}: {error}")
+
+
+def _version(distribution: str | None) -> str | None:
+    try:
+        return version(distribution) if distribution else None
+    except PackageNotFoundError:
+        return None
+
+
+def print_backends(*, as_json: bool) -> None:
+    """Print the list."""
+    entries = listed()
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from training_hub.cli.table import console
+
+    out = console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for title in ("backend", "algorithms", "package", "framework", "state"):
+        table.add_column(title, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            Text(entry.name, style="" if entry.package else "dim"),
+            Text(", ".join(entry.algorithms)),
+            Text(_named(entry.package, entry.version)),
+            Text(_framework(entry)),
+            Text(_state(entry), style=_COLOURS[entry.state]),
+        )
+    out.print(table)
+
+
+_COLOURS = {
+    "available": "green",
+    "unavailable": "yellow",
+    "broken": "red",
+    "algorithms only": "",
+    "not installed": "dim",
+}
+
+
+def _named(package: str | None, version: str | None) -> str:
+    return f"{package} {version}" if package else ""
+
+
+def _framework(entry: Listed) -> str:
+    return f"{entry.framework} {entry.framework_version or '(not installed)'}" if entry.framework else ""
+
+
+def _state(entry: Listed) -> str:
+    about = entry.reason or entry.install
+    return f"{entry.state}: {about}" if about else entry.state

@@ -1,0 +1,28 @@
+"""The demonstration that a plugin brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from training_hub import plugins
+from training_hub.catalog import ANYWHERE, install_command
+from training_hub.errors import BackendNotInstalledError
+
+
+def run_demo(output_dir: Path) -> None:
+    """Run the demonstration of the first plugin that has one.
+
+    Raises:
+        BackendNotInstalledError: None has one; the message has the command that installs one.
+    """
+    loaded, broken = plugins.loadable()
+    for plugin in loaded.values():
+        if plugin.demo is not None:
+            plugin.demo(output_dir=output_dir, say=typer.echo)
+            return
+    reasons = "".join(f"\n{error}" for error in broken.values())
+    raise BackendNotInstalledError(
+        f"no plugin that is installed brings a demonstration; install one: {install_command(ANYWHERE)}{reasons}"
+    )

@@ -1,0 +1,49 @@
+"""Datasets: read a file, recognise its format, check every row, and make the same tokens of it for every backend."""
+
+from training_hub.data.check import BadRowsError, DatasetSummary, check_dataset
+from training_hub.data.encode import Encoded, Encoder, blocks, encode
+from training_hub.data.files import Place, Row, dataset_file, read_rows
+from training_hub.data.formats import (
+    FORMATS,
+    Conversation,
+    DatasetOptions,
+    Document,
+    Example,
+    Processed,
+    PromptCompletion,
+    RowError,
+    convert,
+    detect,
+)
+from training_hub.data.prepare import Prepared, Report, Rows, prepare, validation_rows
+from training_hub.data.tokenizer import Tokenizer
+
+__all__ = [
+    "FORMATS",
+    "BadRowsError",
+    "Conversation",
+    "DatasetOptions",
+    "DatasetSummary",
+    "Document",
+    "Encoded",
+    "Encoder",
+    "Example",
+    "Place",
+    "Prepared",
+    "Processed",
+    "PromptCompletion",
+    "Report",
+    "Row",
+    "RowError",
+    "Rows",
+    "Tokenizer",
+    "blocks",
+    "check_dataset",
+    "convert",
+    "dataset_file",
+    "detect",
+    "encode",
+    "prepare",
+    "read_rows",
+    "validation_rows",
+]

@@ -1,0 +1,172 @@
+"""Turns an example into tokens and labels, the same for every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from training_hub.data.formats import IGNORED, Conversation, Document, Example, Processed, PromptCompletion
+from training_hub.data.tokenizer import Tokenizer, end_of_text, require_offsets, require_template
+from training_hub.data.turns import Span, TemplateError, Turns
+from training_hub.errors import DatasetError
+
+
+class Encoded(NamedTuple):
+    """Tokens and, for each, the label: the token itself where it is learnt, -100 elsewhere and always first."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def trained_tokens(self) -> int:
+        """How many tokens are learnt."""
+        return len(self.labels) - self.labels.count(IGNORED)
+
+
+class Encoder:
+    """Encodes examples with one tokenizer; keeps what it learns about the chat template, and its warnings."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._turns = Turns(tokenizer)
+        self._added: dict[int, str] | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about the data or the template, each said once."""
+        return tuple(self._turns.warnings)
+
+    def require(self, form: str) -> None:
+        """Refuse, before any row is encoded, a tokenizer that lacks what a format needs."""
+        if form in ("messages", "sharegpt", "alpaca"):
+            require_template(self.tokenizer)
+        if form in ("messages", "sharegpt", "alpaca", "prompt_completion"):
+            require_offsets(self.tokenizer)
+        if form == "documents":
+            end_of_text(self.tokenizer)
+
+    def encode(self, example: Example, place: object) -> Encoded:
+        """The example's tokens and labels; `place` names the row in an error."""
+        if isinstance(example, Conversation):
+            encoded = self._conversation(example, place)
+        elif isinstance(example, PromptCompletion):
+            encoded = self._prompt_completion(example)
+        elif isinstance(example, Document):
+            input_ids = document_tokens(example, self.tokenizer)
+            encoded = _labelled(input_ids, [True] * len(input_ids))
+        else:
+            encoded = _processed(example)
+        if not encoded.trained_tokens:
+            raise DatasetError(f"{place}: nothing in the row is left to train on once it is encoded; check its text.")
+        return encoded
+
+    def _conversation(self, example: Conversation, place: object) -> Encoded:
+        require_template(self.tokenizer)
+        try:
+            text, spans = self._turns.render(example)
+        except TemplateError as error:
+            raise DatasetError(f"{place}: {error}.") from error
+        input_ids, offsets = self._tokens(text, special=False)
+        return _labelled(input_ids, self._mask(text, input_ids, offsets, spans))
+
+    def _prompt_completion(self, example: PromptCompletion) -> Encoded:
+        text = example.prompt + example.completion
+        input_ids, offsets = self._tokens(text, special=True)
+        start = 0 if example.unmask else len(example.prompt)
+        mask = self._mask(text, input_ids, offsets, [(start, len(text))])
+        _end(input_ids, end_of_text(self.tokenizer))
+        return _labelled(input_ids, [*mask[: len(input_ids) - 1], True])
+
+    def _tokens(self, text: str, special: bool) -> tuple[list[int], list[Span]]:
+        require_offsets(self.tokenizer)
+        # verbose=False: a row longer than the model's context is dropped and counted later, so no warning here.
+        output: Any = self.tokenizer(
+            text, add_special_tokens=special, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+        )
+        return list(output["input_ids"]), list(output["offset_mapping"])
+
+    def _mask(self, text: str, input_ids: list[int], offsets: list[Span], spans: Sequence[Span]) -> list[bool]:
+        """Which tokens stand for a character of a span; several tokens may share one character."""
+        mask = [False] * len(offsets)
+        ahead = iter(spans)
+        span = next(ahead, None)
+        seen = 0
+        for number, (start, stop) in enumerate(offsets):
+            # Some tokenizers trim the spaces off the offsets; a token of nothing but spaces then has none left.
+            begin = seen if start == stop and start > seen else start
+            seen = max(seen, stop)
+            while span is not None and span[1] <= begin:
+                span = next(ahead, None)
+            if span is None:
+                break
+            if begin == stop:
+                mask[number] = span[0] <= begin
+            elif begin < span[1] and stop > span[0]:
+                inside = span[0] <= begin and stop <= span[1]
+                mask[number] = inside or self._is_within(text, input_ids[number], begin, stop, span)
+        return mask
+
+    def _is_within(self, text: str, token: int, start: int, stop: int, span: Span) -> bool:
+        """Whether a token that reaches over an edge of a span belongs to it.
+
+        A special token may swallow the space beside it, so its own text decides; any other token that stands for a
+        character of the span is needed to write it.
+        """
+        if self._added is None:
+            self._added = {int(number): str(content) for content, number in self.tokenizer.get_added_vocab().items()}
+        content = self._added.get(token)
+        if content is None:
+            return True
+        at = max(text.find(content, start, stop), start)
+        return span[0] <= at < span[1]
+
+
+def encode(example: Example, tokenizer: Tokenizer, place: object) -> Encoded:
+    """One example's tokens and labels; for many, an Encoder is faster, as it learns the chat template once."""
+    return Encoder(tokenizer).encode(example, place)
+
+
+def document_tokens(document: Document, tokenizer: Tokenizer) -> list[int]:
+    """A document's tokens with what the tokenizer puts around a text, and one end-of-text token."""
+    output: Any = tokenizer(document.text, add_special_tokens=True, return_attention_mask=False, verbose=False)
+    return _end(list(output["input_ids"]), end_of_text(tokenizer))
+
+
+def blocks(documents: Iterable[Document], tokenizer: Tokenizer, block_size: int) -> Iterator[Encoded]:
+    """The documents' tokens one after the other, cut into blocks; the last block may be shorter.
+
+    Empty documents are passed over. A last block of a single token is not given, for there is nothing to predict in it.
+    """
+    waiting: list[int] = []
+    for document in documents:
+        if not document.text:
+            continue
+        waiting += document_tokens(document, tokenizer)
+        done = 0
+        while len(waiting) - done >= block_size:
+            yield _trained(waiting[done : done + block_size])
+            done += block_size
+        del waiting[:done]
+    if len(waiting) > 1:
+        yield _trained(waiting)
+
+
+def _trained(input_ids: list[int]) -> Encoded:
+    return _labelled(input_ids, [True] * len(input_ids))
+
+
+def _processed(example: Processed) -> Encoded:
+    return Encoded(list(example.input_ids), [IGNORED, *example.labels[1:]])
+
+
+def _labelled(input_ids: list[int], mask: list[bool]) -> Encoded:
+    labels = [token if trained else IGNORED for token, trained in zip(input_ids, mask, strict=True)]
+    # The first token has nothing before it, so no model predicts it.
+    labels[:1] = [IGNORED] * min(1, len(labels))
+    return Encoded(input_ids, labels)
+
+
+def _end(input_ids: list[int], eos: int) -> list[int]:
+    if not input_ids or input_ids[-1] != eos:
+        input_ids.append(eos)
+    return input_ids

@@ -1,0 +1,166 @@
+"""From a dataset file to streams of tokens and labels, for training and for validation."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from training_hub.data.check import DatasetSummary, check_dataset
+from training_hub.data.encode import Encoded, Encoder, blocks
+from training_hub.data.files import Place, read_rows
+from training_hub.data.formats import DatasetOptions, Document, Example, RowError, convert, detect
+from training_hub.data.tokenizer import Tokenizer
+from training_hub.errors import DatasetError, ParameterError
+
+
+@dataclass(slots=True)
+class Report:
+    """What a stream gave, complete once it was read to the end.
+
+    `rows` and the tokens count what was given (of documents: the blocks), `dropped` the rows that were longer than
+    max_seq_len or empty documents, `longest` the tokens of the longest row, dropped ones included.
+    """
+
+    rows: int = 0
+    trained_tokens: int = 0
+    total_tokens: int = 0
+    dropped: int = 0
+    longest: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Rows:
+    """One side of the split; each iteration reads the file anew and fills a fresh report."""
+
+    path: str
+    format: str
+    options: DatasetOptions
+    encoder: Encoder
+    max_seq_len: int | None
+    block_size: int | None
+    validation: frozenset[int]
+    validates: bool
+    report: Report = field(default_factory=Report)
+
+    def __iter__(self) -> Iterator[Encoded]:
+        self.report = report = Report()
+        for encoded in self._blocks(report) if self.format == "documents" else self._fitting(report):
+            report.rows += 1
+            report.total_tokens += len(encoded.input_ids)
+            report.trained_tokens += encoded.trained_tokens
+            yield encoded
+        self._finish(report)
+
+    def _fitting(self, report: Report) -> Iterator[Encoded]:
+        for place, example in self._examples():
+            encoded = self.encoder.encode(example, place)
+            length = len(encoded.input_ids)
+            report.longest = max(report.longest, length)
+            if self.max_seq_len is not None and length > self.max_seq_len:
+                report.dropped += 1
+            else:
+                yield encoded
+
+    def _blocks(self, report: Report) -> Iterator[Encoded]:
+        if self.block_size is None:
+            raise ParameterError("block_size is missing; documents are cut into blocks of that many tokens.")
+        for encoded in blocks(self._documents(report), self.encoder.tokenizer, self.block_size):
+            report.longest = max(report.longest, len(encoded.input_ids))
+            yield encoded
+
+    def _documents(self, report: Report) -> Iterator[Document]:
+        for _, example in self._examples():
+            if isinstance(example, Document) and example.text:
+                yield example
+            else:
+                report.dropped += 1
+
+    def _examples(self) -> Iterator[tuple[Place, Example]]:
+        for number, row in enumerate(read_rows(self.path)):
+            if (number in self.validation) != self.validates:
+                continue
+            try:
+                if row.problem is not None:
+                    raise RowError(row.problem)
+                if detect(row.value, self.options) != self.format:
+                    raise RowError(f"the row no longer has format {self.format!r}; the file changed after its check")
+                example = convert(row.value, self.format, self.options)
+            except RowError as error:
+                raise DatasetError(f"{row.place}: {error}") from error
+            yield row.place, example
+
+    def _finish(self, report: Report) -> None:
+        report.warnings.extend(self.encoder.warnings)
+        side = "validation" if self.validates else "training"
+        if report.rows == 0 and self.format == "documents":
+            raise DatasetError(f"Every {side} document of {self.path} is empty; give documents with text.")
+        if report.rows == 0:
+            raise DatasetError(
+                f"Every {side} row of {self.path} is longer than max_seq_len={self.max_seq_len}; the longest has "
+                f"{report.longest} tokens. Raise max_seq_len, or shorten the rows."
+            )
+        if report.dropped and self.format == "documents":
+            report.warnings.append(f"{report.dropped} empty {side} documents were passed over.")
+        elif report.dropped:
+            report.warnings.append(
+                f"{report.dropped} of {report.dropped + report.rows} {side} rows were dropped, being longer than "
+                f"max_seq_len={self.max_seq_len}; the longest has {report.longest} tokens."
+            )
+
+
+class Prepared(NamedTuple):
+    """A checked dataset, ready to be read as tokens; `validation` is None when nothing is held back."""
+
+    summary: DatasetSummary
+    train: Rows
+    validation: Rows | None
+
+
+def prepare(
+    path: str | os.PathLike[str],
+    options: DatasetOptions,
+    tokenizer: Tokenizer,
+    *,
+    max_seq_len: int | None = None,
+    block_size: int | None = None,
+    validation_split: float = 0.0,
+    seed: int = 42,
+    summary: DatasetSummary | None = None,
+) -> Prepared:
+    """Check the dataset (unless its `summary` is given) and open it as streams; nothing is encoded yet."""
+    summary = summary or check_dataset(path, options)
+    encoder = Encoder(tokenizer)
+    encoder.require(summary.format)
+    if max_seq_len is not None and max_seq_len < 2:
+        raise ParameterError(f"max_seq_len={max_seq_len} leaves nothing to predict; give at least 2.")
+    if summary.format == "documents":
+        block_size = block_size or max_seq_len
+        if block_size is None or block_size < 2:
+            raise ParameterError(f"block_size={block_size} cannot cut documents into blocks; give at least 2.")
+    held_back = validation_rows(summary.rows, validation_split, seed)
+
+    def side(validates: bool) -> Rows:
+        return Rows(str(path), summary.format, options, encoder, max_seq_len, block_size, held_back, validates)
+
+    return Prepared(summary, side(False), side(True) if held_back else None)
+
+
+def validation_rows(count: int, fraction: float, seed: int) -> frozenset[int]:
+    """The numbers, from 0, of the rows held back for validation: the same for the same count, fraction and seed."""
+    if fraction == 0:
+        return frozenset()
+    if not 0 < fraction < 1:
+        raise ParameterError(f"validation_split={fraction} is no share of the rows; give at least 0 and less than 1.")
+    # Rounded first, so that 0.1 of 30 rows is 3 and not one more by an error in the last digit.
+    size = math.ceil(round(count * fraction, 9))
+    if not 0 < size < count:
+        raise ParameterError(
+            f"validation_split={fraction} of {count} row{'' if count == 1 else 's'} leaves nothing to train on; "
+            "give a smaller share or more rows."
+        )
+    return frozenset(random.Random(seed).sample(range(count), size))
