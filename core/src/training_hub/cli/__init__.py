@@ -18,10 +18,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        from training_hub.cli.application import command
+        from training_hub.cli.application import run
 
         # Taken out here, so that it may stand before or after the subcommand and also covers errors of parsing.
-        command()(args=[argument for argument in arguments if argument != DEBUG], prog_name="training-hub")
+        run([argument for argument in arguments if argument != DEBUG])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     except (Exception, KeyboardInterrupt) as error:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from training_hub.cli.commands import SETTINGS, GroupedCommand, PlainGroup
-from training_hub.cli.given import Given
+
+if TYPE_CHECKING:
+    from training_hub.cli.given import Given
 
 
 class AlgorithmGroup(PlainGroup):
@@ -44,20 +46,21 @@ class AlgorithmGroup(PlainGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         # `train --config run.yaml`: the file names the algorithm.
-        if args and args[0].startswith("-") and not ctx.resilient_parsing:
-            if (path := _config_in(args)) and not {"--help", "-h"} & set(args):
-                args = [_algorithm_of(path), *args]
+        unnamed = args and args[0].startswith("-") and not {"--help", "-h"} & set(args)
+        if unnamed and not ctx.resilient_parsing and (path := _config_in(args)):
+            args = [_algorithm_of(path), *args]
         rest: list[str] = super().parse_args(ctx, args)
         return rest
 
     def _command(self, name: str, algorithm: Any) -> Any:
-        from training_hub.cli.given import given
         from training_hub.cli.options import given_values, signature
 
         declared = algorithm.declared()
         flags = [flag.name for flag in self.flags()]
 
         def command(**options: Any) -> None:
+            from training_hub.cli.given import given
+
             own = {flag: options.pop(flag) for flag in flags}
             config, assignments = options.pop("config_"), options.pop("set_")
             self.perform(given(name, declared, given_values(declared, options), assignments or (), config), **own)

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from training_hub.cli.algorithm_group import AlgorithmGroup
 from training_hub.cli.commands import SETTINGS, GroupedCommand, PlainGroup
-from training_hub.cli.given import Given
+
+if TYPE_CHECKING:
+    from training_hub.cli.given import Given
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+
+class RootGroup(PlainGroup):
+    """All commands, those that train first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: name not in ("train", "plan"))
+
+
 app = typer.Typer(
-    cls=PlainGroup,
+    cls=RootGroup,
     rich_markup_mode=None,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -38,7 +48,11 @@ class PlanGroup(AlgorithmGroup):
 
     def flags(self) -> list[inspect.Parameter]:
         as_json = typer.Option("--json", help="Print JSON.", rich_help_panel="Run")
-        return [inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, as_json])]
+        return [
+            inspect.Parameter(
+                "json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, as_json]
+            )
+        ]
 
     def perform(self, given: Given, **flags: Any) -> None:
         from training_hub.cli.plan import plan
@@ -50,9 +64,13 @@ class PlanGroup(AlgorithmGroup):
             raise typer.Exit(2)
 
 
-def command() -> Any:
-    """The command, ready to be called with arguments."""
-    return typer.main.get_command(app)
+def run(args: list[str]) -> Any:
+    """Run the command with these arguments."""
+    made = typer.main.get_command(app)
+    if args and not args[0].startswith("-"):
+        # Typer imports pydantic to find out that these were not given; before a subcommand they cannot be.
+        made.params = [p for p in made.params if p.name not in ("install_completion", "show_completion")]
+    return made(args=args, prog_name="training-hub")
 
 
 def _show_version(wanted: bool) -> None:
@@ -72,18 +90,18 @@ def _root(
 ) -> None: ...
 
 
-def _group(cls: type[AlgorithmGroup], name: str, help: str) -> None:
-    group = typer.Typer(cls=cls, rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, help=help)
+def _group(cls: type[AlgorithmGroup], name: str, about: str) -> None:
+    group = typer.Typer(cls=cls, rich_markup_mode=None, no_args_is_help=True, context_settings=SETTINGS, help=about)
     app.add_typer(group, name=name, subcommand_metavar="ALGORITHM [OPTIONS]")
 
 
-_group(TrainGroup, "train", "Train; the algorithm may stand in the file that --config names.")
-_group(PlanGroup, "plan", "Show what train would do with the same options; nothing is started or written.")
+_group(TrainGroup, "train", "Train; the file of --config may name the algorithm.")
+_group(PlanGroup, "plan", "Show what train would do; nothing is started.")
 
 
 @app.command(cls=GroupedCommand, context_settings=SETTINGS)
 def backends(as_json: AsJson = False) -> None:
-    """List the backends: which are here and can run, and what is missing."""
+    """List the backends: here, able to run, missing."""
     from training_hub.cli.backends import print_backends
 
     print_backends(as_json=as_json)
@@ -91,7 +109,10 @@ def backends(as_json: AsJson = False) -> None:
 
 @app.command(cls=GroupedCommand, context_settings=SETTINGS)
 def schema(algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="Name of the algorithm.")]) -> None:
-    """Print the JSON Schema of an algorithm's configuration file, for editors that check YAML."""
+    """Print the JSON Schema of a configuration file.
+
+    Editors complete and check YAML with it.
+    """
     import json
 
     from training_hub.parameters.description import json_schema
@@ -107,7 +128,7 @@ def demo(
         Path, typer.Option("--output-dir", metavar="DIR", help="Where the demonstration writes.", show_default=True)
     ] = Path("training-hub-demo"),
 ) -> None:
-    """Train a small model on a small task, to see that everything works."""
+    """Train a small model here, to see that it works."""
     from training_hub.cli.demo import run_demo
 
     run_demo(output_dir)

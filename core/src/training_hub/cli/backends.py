@@ -51,9 +51,7 @@ def _listed() -> Iterator[Listed]:
     for name, plugin in loaded.items():
         if not plugin.backends:
             about = plugin.plugin
-            yield Listed(
-                name, about.package, about.version, None, None, tuple(plugin.algorithms), "algorithms only"
-            )
+            yield Listed(name, about.package, about.version, None, None, tuple(plugin.algorithms), "algorithms only")
     for name, error in broken.items():
         about = plugins.installed()[name]
         yield Listed(name, about.package, about.version, None, None, (), "broken", str(error))

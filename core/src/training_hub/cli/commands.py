@@ -1,7 +1,8 @@
-"""Commands whose help shows options by group, without the cost of importing rich for it."""
+"""Commands whose help shows options by group, and which start without importing what they do not need."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -19,27 +20,36 @@ SETTINGS: dict[str, Any] = {
 class GroupedCommand(TyperCommand):
     """A command whose options are listed under the titles of their groups."""
 
+    def get_help_option(self, ctx: Any) -> Any:
+        return _with_default(super().get_help_option(ctx))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        write_options(self.get_params(ctx), ctx, formatter)
+        _write_options(self.get_params(ctx), ctx, formatter)
 
 
 class PlainGroup(TyperGroup):
     """A group of commands with help of the same look."""
 
+    def get_help_option(self, ctx: Any) -> Any:
+        return _with_default(super().get_help_option(ctx))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
-        write_options(self.get_params(ctx), ctx, formatter)
+        _write_options(self.get_params(ctx), ctx, formatter)
 
 
-def write_options(params: Any, ctx: Any, formatter: Any) -> None:
-    """Write the options' help, a section for each group."""
-    import sys
+def _with_default(option: Any) -> Any:
+    if option is not None:
+        # Typer imports pydantic to read a flag that was not given and has no default.
+        option.default = False
+    return option
 
+
+def _write_options(params: Any, ctx: Any, formatter: Any) -> None:
     sections: dict[str, list[tuple[str, str]]] = {}
     for param in params:
         if record := param.get_help_record(ctx):
             sections.setdefault(getattr(param, "rich_help_panel", None) or "Options", []).append(record)
-    # The command's own option of --help is made last, and belongs to the first section.
     for title, records in sections.items():
         with formatter.section(styled(title, sys.stdout, "cyan")):
             formatter.write_dl(records)

@@ -100,9 +100,10 @@ def _repeated(node: yaml.Node, seen: set[int]) -> Iterator[tuple[yaml.Node, yaml
     elif isinstance(node, yaml.MappingNode):
         first: dict[tuple[str, str], yaml.Node] = {}
         for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if (earlier := first.setdefault((key.tag, key.value), key)) is not key:
-                    yield earlier, key
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in first:
+                yield first[key.tag, key.value], key
+            elif isinstance(key, yaml.ScalarNode):
+                first[key.tag, key.value] = key
             yield from _repeated(value, seen)
 
 

@@ -72,7 +72,7 @@ def _attempt(step: Callable[[], T], problems: list[str]) -> T | None:
     try:
         return step()
     except UserError as error:
-        problems += str(error).splitlines() if isinstance(error, BackendUnavailableError) else [str(error)]
+        problems.append(str(error))
         return None
 
 
@@ -99,7 +99,7 @@ def _checked(parameters: Parameters) -> str:
     return f"model {model.path}{weights}; data {data.path}, {data.rows} rows of format {data.format}"
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
+def as_data(plan: Plan) -> dict[str, Any]:
     """The plan as data."""
     launch = plan.translation.launch if plan.translation else None
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import textwrap
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from training_hub.cli.plan import Plan, as_json, command, is_secret
+from training_hub.cli.plan import Plan, as_data, command, is_secret
 from training_hub.cli.table import console
 from training_hub.parameters.resolution import CALL
 from training_hub.translation import Item
@@ -25,7 +24,7 @@ _COLOURS = {"exact": "green", "approximate": "yellow", "hub": "cyan", "unused": 
 def print_plan(plan: Plan, *, as_json: bool) -> None:
     """Print the plan to stdout, and nothing else."""
     if as_json:
-        typer.echo(json.dumps(_json(plan), indent=2, default=str))
+        typer.echo(json.dumps(as_data(plan), indent=2, default=str))
         return
     out = console()
     out.print(Text(f"{plan.parameters.algorithm}: {plan.backend.chosen_because}", style="bold"))
@@ -47,11 +46,9 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
     _print_processes(out, plan)
     for problem in plan.problems:
         out.print(Text.assemble(("\nproblem: ", "bold red"), problem))
-    out.print(Text("\na run would be refused" if plan.problems else "\nnothing stands in the way of a run", style="bold"))
-
-
-def _json(plan: Plan) -> dict[str, Any]:
-    return as_json(plan)
+    out.print(
+        Text("\na run would be refused" if plan.problems else "\nnothing stands in the way of a run", style="bold")
+    )
 
 
 def _quiet(item: Item) -> bool:

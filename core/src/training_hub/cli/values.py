@@ -8,9 +8,6 @@ from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
-
-from training_hub.cli.yaml_text import one_line, parsed
 from training_hub.errors import ParameterError
 
 _SCALARS = (str, int, float, bool)
@@ -123,8 +120,8 @@ def _single(name: str, found: tuple[Any, ...], text: str, quoted: bool = False) 
     if any(is_mapping(member) or member is Any for member in found):
         return _yaml(name, text)
     try:
-        value = parsed(text)
-    except yaml.YAMLError:
+        value = _yaml(name, text)
+    except ParameterError:
         return text
     scalar = isinstance(value, bool | int | float)
     admitted = not texts or any(type(value) is member or (member is float and type(value) is int) for member in found)
@@ -132,6 +129,10 @@ def _single(name: str, found: tuple[Any, ...], text: str, quoted: bool = False) 
 
 
 def _yaml(name: str, text: str) -> Any:
+    import yaml
+
+    from training_hub.cli.yaml_text import one_line, parsed
+
     try:
         return parsed(text)
     except yaml.YAMLError as error:

@@ -16,6 +16,7 @@ from training_hub.data.formats import (
     detect,
 )
 from training_hub.data.prepare import Prepared, Report, Rows, prepare, validation_rows
+from training_hub.data.processed import write_processed
 from training_hub.data.tokenizer import Tokenizer
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "prepare",
     "read_rows",
     "validation_rows",
+    "write_processed",
 ]

@@ -13,7 +13,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training_hub.errors import TrainingFailedError
+from training_hub import errors
+from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.launchers.plan import LaunchPlan
 
 GRACE_SECONDS = 30.0
@@ -43,7 +44,7 @@ def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path) -> None:
             _stop(process)
             raise
     if code != 0:
-        raise TrainingFailedError(_cause(code, logs, log))
+        raise _cause(code, logs, log)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -57,14 +58,18 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _cause(code: int, logs: Path, log: Path) -> str:
-    errors = [json.loads(path.read_text(encoding="utf-8")) for path in logs.glob("rank-*.error.json")]
-    if errors:
-        first = min(errors, key=lambda error: float(error["time"]))
-        return f"rank {first['rank']} failed: {first['type']}: {first['message']}\nlog: {log}"
-    last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
-    killed = f" by {signal.Signals(-code).name}" if code < 0 else f" with exit code {code}"
-    return f"the processes ended{killed} and left no error; the last lines of {log}:\n" + "\n".join(last)
+def _cause(code: int, logs: Path, log: Path) -> TrainingHubError:
+    recorded = [json.loads(path.read_text(encoding="utf-8")) for path in logs.glob("rank-*.error.json")]
+    if recorded:
+        first = min(recorded, key=lambda error: float(error["time"]))
+        # A mistake of the user's stays one, though it was found in a worker.
+        kind = getattr(errors, first["type"], None)
+        if isinstance(kind, type) and issubclass(kind, UserError):
+            return kind(first["message"])
+        return TrainingFailedError(f"rank {first['rank']} failed: {first['type']}: {first['message']}\nlog: {log}")
+    last = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+    ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    return TrainingFailedError(f"the processes ended {ended} and left no error; the last lines of {log}:\n{last}")
 
 
 @contextlib.contextmanager

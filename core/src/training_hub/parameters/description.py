@@ -27,7 +27,9 @@ def expectation(annotation: Any) -> str:
     if origin is Literal:
         return _either(repr(value) for value in arguments)
     if origin in (Union, types.UnionType):
-        return _either(expectation(member) for member in arguments if member is not type(None))
+        said = [expectation(member) for member in arguments if member is not type(None)]
+        # Wherever a path object is taken, its text is taken too.
+        return _either(word for word in said if word != "text" or "a path" not in said)
     if origin in (list, tuple):
         return f"a list of {expectation(arguments[0])}" if arguments else "a list"
     if origin is dict or hasattr(annotation, "__total__"):

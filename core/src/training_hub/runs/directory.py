@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from training_hub.errors import OutputDirectoryError
+from training_hub.errors import OutputDirectoryError, UserError
 
 OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "checkpoint-*")
 """What a run writes; what overwrite_output_dir removes of an older one."""
@@ -95,19 +96,49 @@ class RunDirectory:
                 f"{size(needed_bytes)}; free some space, or give a directory on another disk"
             )
 
-    def create(self) -> None:
-        """Make the directory ready for a new run; an earlier one is removed.
+    @contextlib.contextmanager
+    def new_run(self) -> Iterator[None]:
+        """Make the directory ready for a run, for the time of the block.
+
+        An earlier run is set aside, and gone for good once `started` is called or the block ends well. A mistake of the
+        user's that only shows before that (`UserError`) leaves everything as it was.
 
         Raises:
-            OutputDirectoryError: It cannot be written.
+            OutputDirectoryError: The directory cannot be written.
         """
+        new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._aside.mkdir(exist_ok=True)
             for path in list(self._matching(OURS)):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                path.replace(self._aside / path.name)
             self.logs.mkdir()
         except OSError as error:
             raise OutputDirectoryError(f"ckpt_output_dir={self.path}: cannot be written: {error}") from error
+        try:
+            yield
+        except UserError:
+            if self._aside.exists():
+                self._restore(new)
+            raise
+        self.started()
+
+    def started(self) -> None:
+        """Training has begun: an earlier run that was set aside is deleted."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    @property
+    def _aside(self) -> Path:
+        return self.path / ".earlier-run"
+
+    def _restore(self, new: bool) -> None:
+        for path in list(self._matching(OURS)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in list(self._aside.iterdir()):
+            path.replace(self.path / path.name)
+        self._aside.rmdir()
+        if new:
+            shutil.rmtree(self.path)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

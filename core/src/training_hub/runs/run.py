@@ -13,7 +13,7 @@ from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request
 from training_hub.runs.console import Console
 from training_hub.runs.directory import RunDirectory, write_json
-from training_hub.runs.events import EventLog, Follower
+from training_hub.runs.events import Event, EventLog, Follower
 from training_hub.translation import Translation
 
 if TYPE_CHECKING:
@@ -53,13 +53,23 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
     translation = backend.translate(parameters)
     translation.raise_for_refusals()
     request = check_request(parameters)
-    directory = request.directory
-    directory.create()
-    run = Run(backend.name, parameters, translation, request, EventLog(directory.events))
+    run = Run(backend.name, parameters, translation, request, EventLog(request.directory.events))
+    with run.directory.new_run():
+        return _recorded(backend, run)
+
+
+def _recorded(backend: FrameworkBackend, run: Run) -> TrainingResult:
+    directory = run.directory
     manifest = _manifest(backend, run)
     write_json(directory.manifest, manifest)
+
+    def receive(event: Event) -> None:
+        if event["event"] == "start":
+            directory.started()
+        console.receive(event)
+
     try:
-        with Console() as console, Follower(directory.events, console.receive):
+        with Console() as console, Follower(directory.events, receive):
             result = backend.train(run)
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
