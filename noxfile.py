@@ -51,14 +51,21 @@ def wheels(session: nox.Session, *names: str) -> list[str]:
         source = {**PACKAGES, **EXAMPLES}[name]
         target = WHEELS / name
         shutil.rmtree(target, ignore_errors=True)
-        session.run("python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(source), silent=True)
+        session.run(
+            "python", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(target), str(source), silent=True
+        )
         made += [str(path) for path in target.glob("*.whl")]
     return made
 
 
 def fresh(session: nox.Session, *built: str) -> None:
     """Put exactly these wheels into the environment, whatever an earlier run left there."""
-    install(session, "--reinstall-package=training-hub", *(f"--reinstall-package={Path(w).name.split('-')[0]}" for w in built), *built)
+    install(
+        session,
+        "--reinstall-package=training-hub",
+        *(f"--reinstall-package={Path(w).name.split('-')[0]}" for w in built),
+        *built,
+    )
 
 
 @nox.session

@@ -57,11 +57,32 @@ def test_a_format_that_was_named_is_the_one_that_is_checked(write: Write) -> Non
     assert check_dataset(write([{"document": "a"}]), DatasetOptions(is_pretraining=True)).format == "documents"
 
 
-WORDS = st.sampled_from(
-    ["messages", "conversations", "role", "content", "user", "assistant", "tool", "from", "value", "human", "gpt"]
-    + ["function_call", "tool_calls", "function", "name", "arguments", "tools", "unmask", "text", "type", "input_ids"]
-    + ["labels", "prompt", "completion", "instruction", "input", "output", "history", "system", "thinking", "{}", "[["]
+MESSAGE_WORDS = (
+    "messages",
+    "role",
+    "content",
+    "user",
+    "assistant",
+    "tool",
+    "tool_calls",
+    "function",
+    "name",
+    "thinking",
 )
+SHAREGPT_WORDS = ("conversations", "from", "value", "human", "gpt", "function_call", "arguments", "tools", "system")
+OTHER_WORDS = (
+    "unmask",
+    "text",
+    "type",
+    "input_ids",
+    "labels",
+    "prompt",
+    "completion",
+    "instruction",
+    "output",
+    "history",
+)
+WORDS = st.sampled_from((*MESSAGE_WORDS, *SHAREGPT_WORDS, *OTHER_WORDS, "{}", "[["))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=3), inner, max_size=5),
@@ -100,7 +121,8 @@ def test_no_file_content_whatever_breaks_the_check(tmp_path: Path, content: byte
 
 
 def test_the_package_imports_without_any_framework() -> None:
-    code = "import sys, training_hub.data; print([m for m in ('torch','transformers','numpy','pyarrow') if m in sys.modules])"
+    heavy = ("torch", "transformers", "numpy", "pyarrow")
+    code = f"import sys, training_hub.data; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "[]"

@@ -88,7 +88,9 @@ def test_a_broken_line_says_what_and_reading_goes_on(tmp_path: Path, line: bytes
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=4), min_size=1), indent=st.sampled_from([None, 1]))
+@given(
+    rows=st.lists(st.dictionaries(st.text(max_size=5), JSON, max_size=4), min_size=1), indent=st.sampled_from([None, 1])
+)
 def test_every_way_of_writing_rows_is_read_back(tmp_path: Path, rows: list[object], indent: int | None) -> None:
     as_list, as_lines = tmp_path / "rows.json", tmp_path / "rows.jsonl"
     as_list.write_text(json.dumps(rows, indent=indent, ensure_ascii=bool(indent)), errors="surrogatepass")

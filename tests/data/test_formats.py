@@ -196,7 +196,10 @@ def msgs(*messages: object, **row: object) -> dict[str, object]:
         (msgs({"content": "a"}), "messages[0].role is missing"),
         (msgs({"role": "user"}, ANSWER), "messages[0].content is missing"),
         (msgs({"role": "user", "content": 3}, ANSWER), "messages[0].content is a number, not text"),
-        (msgs({"role": "user", "content": [{"type": "image_url"}]}), "content[0] is not text (its type is 'image_url')"),
+        (
+            msgs({"role": "user", "content": [{"type": "image_url"}]}),
+            "content[0] is not text (its type is 'image_url')",
+        ),
         (msgs(USER), "no assistant turn to train on"),
         (msgs(USER, {"role": "assistant", "content": " "}), "messages[1] is an empty assistant turn"),
         (msgs(USER, {"role": "assistant"}), "messages[1].content is missing"),
@@ -245,7 +248,12 @@ def test_the_same_conversation_is_the_same_in_every_format(turns: list[tuple[str
     rows: list[dict[str, Any]] = [
         {"messages": messages},
         {"conversations": [{"from": source[role], "value": text} for role, text in flat], "system": system},
-        {"instruction": turns[-1][0], "output": turns[-1][1], "history": [list(t) for t in turns[:-1]], "system": system},
+        {
+            "instruction": turns[-1][0],
+            "output": turns[-1][1],
+            "history": [list(t) for t in turns[:-1]],
+            "system": system,
+        },
     ]
     first, *others = [made(row) for row in rows]
     assert first == Conversation(tuple(messages), tuple(range(len(head) + 1, len(messages), 2)))

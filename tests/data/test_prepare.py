@@ -46,10 +46,10 @@ def rows(count: int, length: int = 3) -> list[dict[str, Any]]:
 
 
 def test_the_completion_of_a_plain_prompt_and_the_end_are_trained(tokenizer: Any) -> None:
-    encoded = encode(PromptCompletion("what is it? ", "the answer 😀"), tokenizer, "here")
+    encoded = encode(PromptCompletion("what is it?", " the answer 😀"), tokenizer, "here")
     trained = [label for label in encoded.labels if label != -100]
     assert tokenizer.decode(encoded.input_ids) == "what is it? the answer 😀</s>"
-    assert tokenizer.decode(trained) == "the answer 😀</s>"
+    assert tokenizer.decode(trained) == " the answer 😀</s>"
     everything = encode(PromptCompletion("what", " x", unmask=True), tokenizer, "here")
     assert everything.labels == [-100, *everything.input_ids[1:]]
 
@@ -138,7 +138,9 @@ def test_a_split_without_rows_on_a_side_is_refused() -> None:
             validation_rows(count, fraction, 1)
 
 
-def test_processed_rows_pass_unchanged_but_for_the_first_label(write: Write, make_tokenizer: Callable[..., Any]) -> None:
+def test_processed_rows_pass_unchanged_but_for_the_first_label(
+    write: Write, make_tokenizer: Callable[..., Any]
+) -> None:
     path = write([{"input_ids": [5, 6, 7], "labels": [5, -100, 7], "len": 3}])
     ((input_ids, labels),) = prepare(path, DatasetOptions(), make_tokenizer(None)).train
     assert (input_ids, labels) == ([5, 6, 7], [-100, -100, 7])
@@ -157,7 +159,9 @@ def test_documents_end_to_end(tokenizer: Any, write: Write) -> None:
         list(prepare(write([{"text": ""}]), DatasetOptions(is_pretraining=True), tokenizer, block_size=4).train)
 
 
-def test_what_can_be_refused_is_refused_before_a_row_is_encoded(write: Write, make_tokenizer: Callable[..., Any]) -> None:
+def test_what_can_be_refused_is_refused_before_a_row_is_encoded(
+    write: Write, make_tokenizer: Callable[..., Any]
+) -> None:
     bare = make_tokenizer(None)
     with pytest.raises(ModelError, match="has no chat template"):
         prepare(write(rows(1)), DatasetOptions(), bare)
@@ -167,7 +171,7 @@ def test_what_can_be_refused_is_refused_before_a_row_is_encoded(write: Write, ma
     with pytest.raises(ModelError, match="no end-of-text token"):
         prepare(write([{"text": "a"}]), DatasetOptions(is_pretraining=True), bare, block_size=4)
     with pytest.raises(ModelError, match="no end-of-text token"):
-        prepare(write([{"prompt": "a", "completion": "b"}]), DatasetOptions(), bare)
+        list(prepare(write([{"prompt": "a", "completion": "b"}]), DatasetOptions(), bare).train)
 
 
 def test_a_file_that_changed_after_its_check_is_refused_with_the_row(tokenizer: Any, write: Write) -> None:

@@ -56,7 +56,8 @@ MISTRAL = """{{- '<s>' -}}{%- for m in messages -%}
 
 GEMMA = """{{- '<s>' -}}{%- for m in messages -%}
 {%- if m.role == 'system' -%}{{- raise_exception('System role not supported') -}}{%- endif -%}
-{{- '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' + m.content | trim + '<end_of_turn>\\n' -}}
+{{- '<start_of_turn>' + ('model' if m.role == 'assistant' else m.role) + '\\n' -}}
+{{- m.content | trim + '<end_of_turn>\\n' -}}
 {%- endfor -%}{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}"""
 
 PHI3 = """{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}{% endfor %}\
@@ -77,7 +78,8 @@ NO_END = """{% for m in messages %}{{ m.role + ':\\n' + m.content + '\\n' }}{% e
 
 QWEN3 = """{%- set ns = namespace(question=-1) -%}
 {%- for m in messages -%}{%- if m.role == 'user' -%}{%- set ns.question = loop.index0 -%}{%- endif -%}{%- endfor -%}
-{%- if tools -%}{{- '<|im_start|>system\\n# Tools\\n' -}}{%- for tool in tools -%}{{- tool | tojson + '\\n' -}}{%- endfor -%}
+{%- if tools -%}{{- '<|im_start|>system\\n# Tools\\n' -}}
+{%- for tool in tools -%}{{- tool | tojson + '\\n' -}}{%- endfor -%}
 {{- '<|im_end|>\\n' -}}{%- endif -%}
 {%- for m in messages -%}
 {%- if m.role == 'assistant' -%}
@@ -88,7 +90,8 @@ QWEN3 = """{%- set ns = namespace(question=-1) -%}
 {%- set answer = answer.split('</think>')[-1].lstrip('\\n') -%}
 {%- endif -%}
 {{- '<|im_start|>assistant\\n' -}}
-{%- if loop.index0 > ns.question and (loop.last or think) -%}{{- '<think>\\n' + think + '\\n</think>\\n\\n' -}}{%- endif -%}
+{%- if loop.index0 > ns.question and (loop.last or think) -%}
+{{- '<think>\\n' + think + '\\n</think>\\n\\n' -}}{%- endif -%}
 {{- answer -}}
 {%- for call in m.tool_calls or [] -%}
 {{- ('' if loop.first and not answer else '\\n') + '<tool_call>\\n{"name": "' + call.function.name -}}
@@ -137,6 +140,7 @@ class Style:
     trims: bool = False
     system: bool = True
     quotes: tuple[str, ...] = ()
+    given: str = ""
 
     def expected(self, messages: Turns) -> list[str]:
         """The trained runs of text, one for each assistant turn."""
@@ -147,7 +151,7 @@ class Style:
                 content = message["content"].strip() if self.trims else message["content"]
                 before = self.last_before if last and self.last_before is not None else self.before
                 after = self.last_after if last and self.last_after is not None else self.after
-                runs.append(before + content + after)
+                runs.append((before + content + after).removeprefix(self.given))
         return runs
 
 
@@ -160,7 +164,7 @@ STYLES = [
     Style("gemma", GEMMA, "<end_of_turn>", trims=True, system=False, quotes=("<end_of_turn>\n", "model\n")),
     Style("phi3", PHI3, "<|end|>", quotes=("<|end|>\n<|assistant|>\n", "</s>")),
     Style("zephyr", ZEPHYR, "</s>", before="\n", quotes=("</s>\n", "<|assistant|>\n")),
-    Style("deepseek", DEEPSEEK, "</s>", quotes=("<|Assistant|>", "</s><|User|>", "<|Assistant|><think>\n")),
+    Style("deepseek", DEEPSEEK, "</s>", quotes=("<|Assistant|>", "</s><|User|>", "<think>\n"), given="<think>\n"),
     Style("no-end", NO_END, "", quotes=("\nuser:\n", "assistant:\n")),
     Style("qwen3", QWEN3, "<|im_end|>", last_before="<think>\n\n</think>\n\n", quotes=("<|im_end|>\n", "<think>\n")),
     Style(
@@ -269,9 +273,10 @@ def test_a_question_that_contains_a_whole_fake_conversation(style: Style, encode
 
 PIECES = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=8),
-    st.sampled_from(sorted({quote for style in STYLES for quote in style.quotes} | {" ", "\n", "ok"} - {"<think>\n"})),
+    st.sampled_from(sorted({quote for style in STYLES for quote in style.quotes} | {" ", "\n", "ok"})),
 )
-TEXTS = st.lists(PIECES, max_size=4).map("".join)
+# A closed reasoning is what some templates cut out; it has tests of its own.
+TEXTS = st.lists(PIECES, max_size=4).map("".join).filter(lambda text: "</think>" not in text)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -361,9 +366,32 @@ def test_what_the_generation_prompt_gives_is_not_trained(make_tokenizer: Callabl
     assert trained(make_tokenizer(opened), messages) == ["hm\n</think>\n\nfirst<|im_end|>", "second<|im_end|>"]
 
 
+def test_reasoning_is_trained_where_the_generation_prompt_has_an_empty_one(make_tokenizer: Callable[..., Any]) -> None:
+    # Templates of models that do not think unless they are asked to.
+    empty = "<think>\\n\\n</think>\\n\\n"
+    template = QWEN3.replace(
+        "'<|im_start|>assistant\\n' -}}{%- endif -%}", "'<|im_start|>assistant\\n" + empty + "' -}}{%- endif -%}"
+    )
+    assert template != QWEN3
+    thought: Turns = [*chat("one"), {"role": "assistant", "content": "first", "reasoning_content": "so"}]
+    assert trained(make_tokenizer(template), thought) == ["so\n</think>\n\nfirst<|im_end|>"]
+    assert trained(make_tokenizer(template), chat("one", "first")) == ["first<|im_end|>"]
+
+
+def test_a_generation_prompt_that_opens_the_reasoning_which_an_answer_closes(
+    make_tokenizer: Callable[..., Any],
+) -> None:
+    # As in Nemotron: `<think></think>` is written before an answer without reasoning, and `<think>\\n` is given.
+    content = "('' if '<think>' in m.content or m.role == 'user' else '<think></think>') + m.content"
+    template = CHATML.replace("m.content", content).replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    messages = chat("one", "first", "two", "<think>\nso\n</think>\nsecond")
+    assert trained(make_tokenizer(template), messages) == ["first<|im_end|>", "so\n</think>\nsecond<|im_end|>"]
+
+
 def test_reasoning_that_the_template_leaves_out_is_refused(make_tokenizer: Callable[..., Any]) -> None:
-    with pytest.raises(DatasetError, match="leaves out the reasoning of message 2"):
-        trained(make_tokenizer(DEEPSEEK), chat("one", "<think>\nhm\n</think>\n\nfirst"))
+    for question, answer in (("one", "<think>\nhm\n</think>\n\nfirst"), ("</think>", "</think>")):
+        with pytest.raises(DatasetError, match="leaves out the reasoning of message 2"):
+            trained(make_tokenizer(DEEPSEEK), chat(question, answer))
     with pytest.raises(DatasetError, match="leaves out the reasoning of message 2"):
         trained(
             make_tokenizer(CHATML),

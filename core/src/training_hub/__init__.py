@@ -1,8 +1,8 @@
 """Training Hub: one API over many frameworks that fine-tune language models.
 
-    from training_hub import sft, osft, lora_sft
+from training_hub import sft, osft, lora_sft
 
-    sft(model_path="./model", data_path="./data.jsonl", ckpt_output_dir="./out")
+sft(model_path="./model", data_path="./data.jsonl", ckpt_output_dir="./out")
 """
 
 from __future__ import annotations

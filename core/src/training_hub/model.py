@@ -52,7 +52,9 @@ def check_model(model_path: str) -> ModelSummary:
         raise ModelNotFoundError(f"model_path={model_path}: the directory is empty; {_expected()}")
     config = _json(path / "config.json", model_path)
     if not any((path / name).exists() for name in _TOKENIZER_FILES):
-        raise ModelError(f"model_path={model_path}: there is no tokenizer ({', '.join(_TOKENIZER_FILES)}); {_expected()}")
+        raise ModelError(
+            f"model_path={model_path}: there is no tokenizer ({', '.join(_TOKENIZER_FILES)}); {_expected()}"
+        )
     return ModelSummary(
         model_path, True, _weight_bytes(path, model_path), _has_chat_template(path), str(config.get("model_type", ""))
     )

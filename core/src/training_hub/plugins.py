@@ -60,7 +60,10 @@ def installed() -> dict[str, Plugin]:
 def _plugin(name: str, entries: tuple[EntryPoint, ...]) -> Plugin:
     packages = [(e.dist.name, e.dist.version) if e.dist else ("?", "?") for e in entries]
     return Plugin(
-        name, " and ".join(package for package, _ in packages), " and ".join(version for _, version in packages), entries
+        name,
+        " and ".join(package for package, _ in packages),
+        " and ".join(version for _, version in packages),
+        entries,
     )
 
 

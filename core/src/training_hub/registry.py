@@ -151,4 +151,3 @@ def create_algorithm(algorithm_name: str, backend_name: str | None = None, **set
     choice = select(algorithm_name, backend_name)
     logger.info("%s", choice)
     return algorithm(choice.backend, **settings)
-

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from training_hub import plugins
 from training_hub.backend import Backend
 from training_hub.catalog import install_command
-from training_hub.errors import BackendNotFoundError, BackendUnavailableError, PluginError
+from training_hub.errors import BackendNotFoundError, BackendUnavailableError
 from training_hub.registry import AlgorithmRegistry
 
 

@@ -197,7 +197,9 @@ def _further(
                 f"framework{nearest(name, known)}"
             )
         elif owned_by := owned.get(f"{owner}.{name}"):
-            problems.append(f"{name}{parameters.source(name)}: {owner}.{name} is set from {owned_by}; give {owned_by} instead")
+            problems.append(
+                f"{name}{parameters.source(name)}: {owner}.{name} is set from {owned_by}; give {owned_by} instead"
+            )
         else:
             found[name] = f"{owner}.{name}"
     return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from training_hub.errors import ParameterError
 from training_hub.parameters.declaration import Parameter, declared
@@ -95,25 +94,23 @@ class Algorithm:
         return {**named, **given}
 
 
-def public_function(algorithm: type[Algorithm]) -> Callable[[F], F]:
-    """Make the algorithm's function: `sft(model_path=..., ...)` creates the algorithm and trains.
+def described_by(algorithm: type[Algorithm]) -> Callable[[F], F]:
+    """Give an algorithm's function the signature and docstring that its declarations make."""
 
-    The decorated function gives name and static types; signature and docstring come from the declarations.
-    """
-
-    def decorate(stub: F) -> F:
-        @wraps(stub)
-        def call(*args: Any, **given: Any) -> Any:
-            from training_hub.registry import create_algorithm
-
-            values = algorithm.by_name(args, given)
-            backend = values.pop("backend", None)
-            if backend is not None and not isinstance(backend, str):
-                raise ParameterError(f"backend: expected the name of a backend; got {backend!r}")
-            return create_algorithm(algorithm.name, backend).train(**values)
-
-        call.__signature__ = signature(algorithm.declared(), algorithm.positional)  # type: ignore[attr-defined]
-        call.__doc__ = docstring(algorithm.__doc__ or "", algorithm.declared())
-        return cast(F, call)
+    def decorate(function: F) -> F:
+        function.__signature__ = signature(algorithm.declared(), algorithm.positional)  # type: ignore[attr-defined]
+        function.__doc__ = docstring(algorithm.__doc__ or "", algorithm.declared())
+        return function
 
     return decorate
+
+
+def run(algorithm: type[Algorithm], args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
+    """What an algorithm's function does: choose the backend, create the algorithm, train."""
+    from training_hub.registry import create_algorithm
+
+    values = algorithm.by_name(args, given)
+    backend = values.pop("backend", None)
+    if backend is not None and not isinstance(backend, str):
+        raise ParameterError(f"backend: expected the name of a backend; got {backend!r}")
+    return create_algorithm(algorithm.name, backend).train(**values)

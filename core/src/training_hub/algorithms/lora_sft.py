@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Interval
 from typing_extensions import TypedDict, Unpack
 
-from training_hub.algorithms.algorithm import Algorithm, public_function
+from training_hub.algorithms.algorithm import Algorithm, described_by, run
 from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import Common, FilePath
 from training_hub.parameters.resolution import Contradiction
@@ -111,6 +111,13 @@ def _exclusive(first: str, second: str, why: str) -> Contradiction:
     return check
 
 
+def _merged_needs_saved(values: Mapping[str, Any]) -> str | None:
+    off = next((name for name in ("save_model", "save_final_checkpoint") if not values[name]), None)
+    if not (values["save_merged_model"] and off):
+        return None
+    return f"save_merged_model with {off}=False contradict each other: the saved adapter is what is merged"
+
+
 class LoRASFTAlgorithm(Algorithm):
     """Supervised fine-tuning of low-rank adapters (LoRA, arXiv:2106.09685; QLoRA, arXiv:2305.14314)."""
 
@@ -121,6 +128,7 @@ class LoRASFTAlgorithm(Algorithm):
         _exclusive("load_in_4bit", "load_in_8bit", "give one of them"),
         _exclusive("bf16", "fp16", "give one of them"),
         _exclusive("eval_data_path", "validation_split", "both say which rows to validate on; give one of them"),
+        _merged_needs_saved,
         _exclusive("eval_steps", "validation_frequency", "both say how often to validate; give one of them"),
     )
     recommended_backends: ClassVar[tuple[str, ...]] = ("unsloth", "trl")
@@ -138,5 +146,7 @@ class LoRASFTAlgorithm(Algorithm):
     )
 
 
-@public_function(LoRASFTAlgorithm)
-def lora_sft(*args: Any, **parameters: Unpack[LoRAParameters]) -> TrainingResult: ...
+@described_by(LoRASFTAlgorithm)
+def lora_sft(*args: Any, **parameters: Unpack[LoRAParameters]) -> TrainingResult:
+    result: TrainingResult = run(LoRASFTAlgorithm, args, parameters)
+    return result

@@ -1,11 +1,11 @@
 """Orthogonal subspace fine-tuning."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Required
 
 from annotated_types import Interval
-from typing_extensions import Required, TypedDict, Unpack
+from typing_extensions import TypedDict, Unpack
 
-from training_hub.algorithms.algorithm import Algorithm, public_function
+from training_hub.algorithms.algorithm import Algorithm, described_by, run
 from training_hub.parameters.declaration import REQUIRED, Param
 from training_hub.parameters.groups import Common
 from training_hub.runs.result import TrainingResult
@@ -60,5 +60,7 @@ class OSFTAlgorithm(Algorithm):
     )
 
 
-@public_function(OSFTAlgorithm)
-def osft(*args: Any, **parameters: Unpack[OSFTParameters]) -> TrainingResult: ...
+@described_by(OSFTAlgorithm)
+def osft(*args: Any, **parameters: Unpack[OSFTParameters]) -> TrainingResult:
+    result: TrainingResult = run(OSFTAlgorithm, args, parameters)
+    return result

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge
 from typing_extensions import TypedDict, Unpack
 
-from training_hub.algorithms.algorithm import Algorithm, public_function
+from training_hub.algorithms.algorithm import Algorithm, described_by, run
 from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import Common
 from training_hub.runs.result import TrainingResult
@@ -55,5 +55,7 @@ class SFTAlgorithm(Algorithm):
     )
 
 
-@public_function(SFTAlgorithm)
-def sft(*args: Any, **parameters: Unpack[SFTParameters]) -> TrainingResult: ...
+@described_by(SFTAlgorithm)
+def sft(*args: Any, **parameters: Unpack[SFTParameters]) -> TrainingResult:
+    result: TrainingResult = run(SFTAlgorithm, args, parameters)
+    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ import typer
 from training_hub import plugins
 from training_hub.backend import Availability, Backend
 from training_hub.catalog import EXTRAS, install_command
+from training_hub.cli.style import styled
 from training_hub.registry import AlgorithmRegistry
 
 
@@ -99,43 +101,28 @@ def print_backends(*, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    from training_hub.cli.table import console
-
-    out = console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for title in ("backend", "algorithms", "package", "framework", "state"):
-        table.add_column(title, overflow="fold")
+    width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        table.add_row(
-            Text(entry.name, style="" if entry.package else "dim"),
-            Text(", ".join(entry.algorithms)),
-            Text(_named(entry.package, entry.version)),
-            Text(_framework(entry)),
-            Text(_state(entry), style=_COLOURS[entry.state]),
-        )
-    out.print(table)
+        about = entry.reason or entry.install
+        state = styled(entry.state, sys.stdout, _COLOURS[entry.state])
+        typer.echo(f"{entry.name:<{width}}  {state}{f': {about}' if about else ''}")
+        if details := "; ".join(_details(entry)):
+            typer.echo(f"{'':<{width}}  {details}")
 
 
 _COLOURS = {
     "available": "green",
     "unavailable": "yellow",
     "broken": "red",
-    "algorithms only": "",
-    "not installed": "dim",
+    "algorithms only": "green",
+    "not installed": "blue",
 }
 
 
-def _named(package: str | None, version: str | None) -> str:
-    return f"{package} {version}" if package else ""
-
-
-def _framework(entry: Listed) -> str:
-    return f"{entry.framework} {entry.framework_version or '(not installed)'}" if entry.framework else ""
-
-
-def _state(entry: Listed) -> str:
-    about = entry.reason or entry.install
-    return f"{entry.state}: {about}" if about else entry.state
+def _details(entry: Listed) -> Iterator[str]:
+    if entry.algorithms:
+        yield ", ".join(entry.algorithms)
+    if entry.package:
+        yield f"{entry.package} {entry.version}"
+    if entry.framework:
+        yield f"{entry.framework} {entry.framework_version or '(not installed)'}"

@@ -49,7 +49,8 @@ def _write_options(params: Any, ctx: Any, formatter: Any) -> None:
     sections: dict[str, list[tuple[str, str]]] = {}
     for param in params:
         if record := param.get_help_record(ctx):
-            sections.setdefault(getattr(param, "rich_help_panel", None) or "Options", []).append(record)
+            title = "Arguments" if param.param_type_name == "argument" else "Options"
+            sections.setdefault(getattr(param, "rich_help_panel", None) or title, []).append(record)
     for title, records in sections.items():
         with formatter.section(styled(title, sys.stdout, "cyan")):
             formatter.write_dl(records)

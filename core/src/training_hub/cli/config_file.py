@@ -44,7 +44,7 @@ def read_config(path: Path) -> ConfigFile:
     strict = _json(path, text) if path.suffix.lower() == ".json" else None
     # Tabs may indent JSON and not YAML; inside JSON's texts there are none.
     node, values = _yaml(path, text if strict is None else text.replace("\t", " "))
-    if node is None:
+    if node is None or node.tag.endswith(":null"):
         return ConfigFile(path)
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(
@@ -53,12 +53,11 @@ def read_config(path: Path) -> ConfigFile:
         )
     lines: dict[str, int] = {}
     for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith((":str", ":merge")):
-            raise ConfigError(f"{path}:{_line(key)}: expected the name of a parameter; got {_shown(key)}")
+        if not key.tag.endswith(":str"):
+            raise ConfigError(f"{path}:{_line(key)}: expected the name of a parameter; got {key.value!r}")
         lines[key.value] = _line(key)
-    # What a merge key (<<) brings has no line of its own here.
     found: dict[str, Any] = values if strict is None else strict
-    return ConfigFile(path, found, {name: lines.get(name, _line(node)) for name in found})
+    return ConfigFile(path, found, lines)
 
 
 def _json(path: Path, text: str) -> Any:
@@ -72,13 +71,8 @@ def _yaml(path: Path, text: str) -> tuple[yaml.Node | None, Any]:
     try:
         loader = Loader(text)
         node = loader.get_single_node()
-        if node is None:
-            return None, None
-        for first, second in _repeated(node, set()):
-            raise ConfigError(
-                f"{path}:{_line(second)}: {second.value} is given twice, first in line {_line(first)}; keep one of them"
-            )
-        return node, loader.construct_document(node)
+        repeated = next(_repeated(node, set()), None) if node else None
+        values = loader.construct_document(node) if node and not repeated else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -86,6 +80,12 @@ def _yaml(path: Path, text: str) -> tuple[yaml.Node | None, Any]:
     except (yaml.YAMLError, ValueError) as error:
         problem = one_line(error) if isinstance(error, yaml.YAMLError) else str(error)
         raise ConfigError(f"{path}: this is no YAML: {problem}") from error
+    if repeated:
+        first, second = repeated
+        raise ConfigError(
+            f"{path}:{_line(second)}: {second.value} is given twice, first in line {_line(first)}; keep one of them"
+        )
+    return node, values
 
 
 def _repeated(node: yaml.Node, seen: set[int]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
@@ -109,7 +109,3 @@ def _repeated(node: yaml.Node, seen: set[int]) -> Iterator[tuple[yaml.Node, yaml
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
-
-
-def _shown(node: yaml.Node) -> str:
-    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list or mapping"

@@ -91,7 +91,9 @@ def _assigned(declared: Mapping[str, Parameter], assignments: Sequence[str]) -> 
             raise ParameterError(f"--set {name}: it is given twice; give it once")
         texts[name] = text
     return {
-        name: value_of(name, declared[name].type, [text]) if name in declared else _further(name, text)
+        name: value_of(name, declared[name].type, [text])
+        if name in declared and text != "null"
+        else _further(name, text)
         for name, text in texts.items()
     }
 

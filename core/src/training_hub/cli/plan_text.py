@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import sys
 import textwrap
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from training_hub.cli.plan import Plan, as_data, command, is_secret
-from training_hub.cli.table import console
 from training_hub.parameters.resolution import CALL
 from training_hub.translation import Item
 
 _WORDS = {"exact": "exact", "approximate": "approximate", "hub": "by hub", "unused": "unused", "refused": "refused"}
+_TABLE_WIDTH = 100
+"""Narrower screens get a paragraph for each parameter."""
+_FILE_WIDTH = 320
+"""Columns where no screen says how many: in files and pipes."""
 _COLOURS = {"exact": "green", "approximate": "yellow", "hub": "cyan", "unused": "dim", "refused": "bold red"}
 
 
@@ -26,12 +32,14 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(as_data(plan), indent=2, default=str))
         return
-    out = console()
+    out = _console()
     out.print(Text(f"{plan.parameters.algorithm}: {plan.backend.chosen_because}", style="bold"))
     if plan.checked:
         out.print(Text(plan.checked))
     if not plan.translates:
-        out.print(Text("This backend has no translation: everything is handed over as it is."))
+        out.print(
+            Text("This backend has no translation: everything is handed over as it is, and model and data unseen.")
+        )
     _print_items(out, plan)
     if plan.translation:
         _print_settings(out, plan)
@@ -44,11 +52,27 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
             )
         )
     _print_processes(out, plan)
+    _print_verdict(out, plan)
+
+
+def _console() -> Console:
+    out = Console(highlight=False, markup=False, emoji=False)
+    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        out.width = _FILE_WIDTH
+    return out
+
+
+def _print_verdict(out: Console, plan: Plan) -> None:
+    out.print()
     for problem in plan.problems:
-        out.print(Text.assemble(("\nproblem: ", "bold red"), problem))
-    out.print(
-        Text("\na run would be refused" if plan.problems else "\nnothing stands in the way of a run", style="bold")
-    )
+        out.print(Text.assemble(("problem: ", "bold red"), problem), soft_wrap=True)
+    if plan.problems:
+        verdict = "a run would be refused"
+    else:
+        verdict = (
+            "nothing stands in the way of a run" if plan.translates else "the hub itself has no objection to a run"
+        )
+    out.print(Text(verdict, style="bold"))
 
 
 def _quiet(item: Item) -> bool:
@@ -57,25 +81,39 @@ def _quiet(item: Item) -> bool:
 
 
 def _print_items(out: Console, plan: Plan) -> None:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for title in ("parameter", "value", "from", "", "becomes"):
-        table.add_column(title, overflow="fold")
-    shown = [item for item in plan.items() if not _quiet(item) and item.parameter != "backend"]
     # What is refused comes first: it has to be mended.
-    for item in sorted(shown, key=lambda item: item.how != "refused"):
-        secret = is_secret(plan, item)
-        table.add_row(
-            Text(item.parameter),
-            Text("a secret" if secret else _value(item.value)),
-            Text(_origin(item.origin)),
-            Text(_WORDS[item.how] if plan.translation else "as it is", style=_COLOURS[item.how]),
-            _becomes(item, secret),
-        )
+    shown = sorted(
+        (item for item in plan.items() if not _quiet(item) and item.parameter != "backend"),
+        key=lambda item: item.how != "refused",
+    )
     out.print()
-    out.print(table)
+    if out.width >= _TABLE_WIDTH:
+        table = _table("parameter", "value", "from", "", "becomes")
+        for item in shown:
+            table.add_row(Text(item.parameter), *_cells(plan, item))
+        out.print(table)
+    else:
+        for item in shown:
+            value, origin, how, becomes = _cells(plan, item)
+            out.print(
+                Text.assemble((item.parameter, "bold"), " = ", value, "  ", how, "  (", origin, ")"), soft_wrap=True
+            )
+            if becomes:
+                out.print(Padding(becomes, (0, 0, 0, 4), expand=False))
     if names := [item.parameter for item in plan.items() if _quiet(item) and item.parameter != "backend"]:
         text = f"unused, because nothing asks for it: {', '.join(names)}"
         out.print(Text("\n" + textwrap.fill(text, out.width, break_on_hyphens=False), style="dim"))
+
+
+def _cells(plan: Plan, item: Item) -> tuple[Text, Text, Text, Text]:
+    secret = is_secret(plan, item)
+    word = _WORDS[item.how] if plan.translation else "as it is"
+    return (
+        Text("a secret" if secret else _value(item.value)),
+        Text(_origin(item.origin)),
+        Text(word, style=_COLOURS[item.how]),
+        _becomes(item, secret),
+    )
 
 
 def _becomes(item: Item, secret: bool) -> Text:
@@ -90,12 +128,17 @@ def _becomes(item: Item, secret: bool) -> Text:
     return Text.assemble(*parts)
 
 
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    return table
+
+
 def _print_settings(out: Console, plan: Plan) -> None:
     if not plan.translation or not plan.translation.settings:
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for title in ("set by the backend", "value", "why"):
-        table.add_column(title, overflow="fold")
+    table = _table("set by the backend", "value", "why")
     for item in plan.translation.settings:
         table.add_row(Text(item.argument), Text(_value(item.argument_value)), Text(item.note, style="dim"))
     out.print()

@@ -86,7 +86,8 @@ def value_of(name: str, annotation: Any, texts: Sequence[str]) -> Any:
     if not lists:
         return _single(name, found, texts[-1])
     if len(texts) == 1 and len(found) > 1 and not _looks_like_list(texts[0]):
-        return _single(name, tuple(member for member in found if member not in lists), texts[0])
+        others = tuple(member for member in found if member not in lists)
+        return _single(name, others, texts[0], quoted=texts[0].startswith('"'))
     of = members(get_args(lists[0])[0]) if get_args(lists[0]) else (Any,)
     return [item for text in texts for item in _items(name, of, text)]
 
@@ -96,11 +97,10 @@ def _looks_like_list(text: str) -> bool:
 
 
 def _items(name: str, of: tuple[Any, ...], text: str) -> list[Any]:
-    if text.lstrip().startswith("["):
-        value = _yaml(name, text)
+    # Quoted items may hold a comma: --target-patterns '"a,b", c'.
+    if text.lstrip().startswith(("[", '"')):
+        value = _yaml(name, text if text.lstrip().startswith("[") else f"[{text}]")
         return value if isinstance(value, list) else [value]
-    if text.startswith('"'):
-        return [_single(name, of, text, quoted=True)]
     return [_single(name, of, part.strip()) for part in text.split(",") if part.strip()]
 
 

@@ -257,8 +257,9 @@ class _Scanner:
             return False
         new = self._stream.read(size)
         self._ended = not new
-        self._text = self._text[self._at :] + new
-        self._at = 0
+        if new:
+            self._text = self._text[self._at :] + new
+            self._at = 0
         return bool(new)
 
     def _advance(self, end: int) -> None:

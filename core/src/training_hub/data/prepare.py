@@ -38,6 +38,7 @@ class Rows:
     """One side of the split; each iteration reads the file anew and fills a fresh report."""
 
     path: str
+    fingerprint: str  # a cache that is keyed by this object then notices another content of the file
     format: str
     options: DatasetOptions
     encoder: Encoder
@@ -145,7 +146,17 @@ def prepare(
     held_back = validation_rows(summary.rows, validation_split, seed)
 
     def side(validates: bool) -> Rows:
-        return Rows(str(path), summary.format, options, encoder, max_seq_len, block_size, held_back, validates)
+        return Rows(
+            path=str(path),
+            fingerprint=summary.fingerprint,
+            format=summary.format,
+            options=options,
+            encoder=encoder,
+            max_seq_len=max_seq_len,
+            block_size=block_size,
+            validation=held_back,
+            validates=validates,
+        )
 
     return Prepared(summary, side(False), side(True) if held_back else None)
 

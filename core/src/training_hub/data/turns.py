@@ -14,7 +14,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from os.path import commonprefix
 from typing import Any, NamedTuple, NoReturn
 
 from training_hub.data.formats import REASONING, Conversation, Message, has_reasoning
@@ -22,6 +21,7 @@ from training_hub.data.tokenizer import Tokenizer
 
 _MARKS = range(0xF0000, 0x10FFFE)  # private use: no template and hardly any text has them
 _REMEMBERED = 4096
+_REACH = 32
 _THINK_END = "</think>"
 Span = tuple[int, int]
 
@@ -31,18 +31,24 @@ class TemplateError(Exception):
 
 
 class Frame(NamedTuple):
-    """What a model writes around a turn's own text: `lead` before it and `end` after it.
+    """What stands around a turn's own text: `loose` before it, from where the template may write something else.
 
-    `given` is text that the generation prompt has and the skeleton has not, such as an opening `<think>`.
+    `given` is what the generation prompt has in that place; where a row has it too, the model need not write it. A
+    `loose` that is not `learnt` is no answer to any generation prompt. `end` is the end-of-turn text.
     """
 
-    lead: str = ""
-    end: str = ""
+    loose: str = ""
+    learnt: bool = True
     given: str = ""
+    end: str = ""
 
     def start(self, text: str, start: int) -> int:
-        """Where a turn begins that the model writes: behind all that the generation prompt gives it."""
-        return start + len(self.given) if text.startswith(self.given, start) else start
+        """Where the words of the model begin, if its turn has its loose text at `start`."""
+        if self.given and text.startswith(self.given, start):
+            return start + len(self.given)
+        if not self.learnt and text.startswith(self.loose, start):
+            return start + len(self.loose)
+        return start
 
 
 _NO_FRAME = Frame()
@@ -75,12 +81,18 @@ class Turns:
         tools = list(conversation.tools) or None
         text = self._text(messages, tools)
         self._require_tools(text, messages, tools)
-        spans = self._spans(text, conversation, tools)
+        spans, frames = self._spans(text, conversation, tools)
+        trained: list[Span] = []
         for index, (start, stop) in spans.items():
-            self._require_content(messages, index, text[start:stop])
-        return text, sorted(span for span in spans.values() if span[0] < span[1])
+            self._require_content(messages, index, text, (start, stop))
+            start = frames.get(index, _NO_FRAME).start(text, start)
+            if start < stop:
+                trained.append((start, stop))
+        return text, sorted(trained)
 
-    def _spans(self, text: str, conversation: Conversation, tools: list[Message] | None) -> dict[int, Span]:
+    def _spans(
+        self, text: str, conversation: Conversation, tools: list[Message] | None
+    ) -> tuple[dict[int, Span], dict[int, Frame]]:
         messages = conversation.messages
         tried: list[Skeleton] = []
         for skeleton in self._skeletons_for(messages, tools, text):
@@ -88,17 +100,18 @@ class Turns:
             spans = lay_over(text, skeleton, messages, conversation.trained)
             if spans is not None:
                 self._warn_without_end(skeleton)
-                return spans
+                return spans, skeleton.frames
         self._require_context(messages, text)
         spans = {}
+        frames: dict[int, Frame] = {}
         for index in conversation.trained:
-            span = self._replaced(text, messages, index, tools, tried)
-            if span is None:
+            found = self._replaced(text, messages, index, tools, tried)
+            if found is None:
                 self._explain(messages, index)
-            spans[index] = span
+            spans[index], frames[index] = found
         for skeleton in tried[:1]:
             self._warn_without_end(skeleton)
-        return spans
+        return spans, frames
 
     def _warn_without_end(self, skeleton: Skeleton) -> None:
         if skeleton.frames and not any(frame.end for frame in skeleton.frames.values()):
@@ -170,7 +183,7 @@ class Turns:
         index = order[position]
         before = order[position - 1] if position else None
         is_last = position == len(order) - 1
-        # The glue after the last message and that before the first hold what may differ from row to row: kept whole.
+        # The glue is part of the key, so that nothing is taken over from a turn which the template wrote differently.
         key = (
             None if before is None else bare[before]["role"],
             "tool_calls" in bare[index],
@@ -200,27 +213,27 @@ class Turns:
     ) -> Frame:
         ended = self._tail(bare[: index + 1], tools, marks[index], prompt=False)
         prompted = self._tail(bare[: index + 1], tools, marks[index], prompt=True)
-        lead = extra = ""
+        loose = given = ""
+        learnt = True
         header: str | None = None
         if before is not None:
             closed = self._tail(bare[:index], tools, marks[before], prompt=False)
-            given = self._tail(bare[:index], tools, marks[before], prompt=True)
-            if given is not None and closed is not None and given.startswith(closed):
-                header = given[len(closed) :]
-            if given is not None and left.startswith(given):
-                lead = left[len(given) :]
-            elif given is not None and given.startswith(left):
-                extra = given[len(left) :]
-            if not header and lead.strip():
+            opened = self._tail(bare[:index], tools, marks[before], prompt=True)
+            if opened is not None and closed is not None and opened.startswith(closed):
+                header = opened[len(closed) :]
+            if opened is not None:
+                shared = _shared(left, opened)
+                loose, given, learnt = left[shared:], opened[shared:], shared == len(opened)
+            if header == "" and loose.strip():
                 # A template without generation prompt: the role header is still none of the model's words.
-                lead = ""
+                loose = given = ""
         if header is None and ended is not None and prompted is not None:
             # A template may end a conversation (`<|end|>` and then `</s>`) in another way than a turn.
             common = self._common(ended, prompted)
             header = prompted[len(common) :] if common.strip() or not ended else None
         if before is None and header and header in left:
-            lead = left.rpartition(header)[2]
-        return Frame(lead, self._end(right, is_last, ended, prompted, header), extra)
+            loose = left.rpartition(header)[2]
+        return Frame(loose, learnt, given, self._end(right, is_last, ended, prompted, header))
 
     def _end(self, right: str, is_last: bool, ended: str | None, prompted: str | None, header: str | None) -> str:
         """The end-of-turn text at the beginning of `right`, without the space that a template puts after it."""
@@ -239,7 +252,7 @@ class Turns:
 
     def _common(self, one: str, other: str) -> str:
         """What two texts begin with in common, without a part of a special token."""
-        common = commonprefix((one, other))
+        common = one[: _shared(one, other)]
         for text in (one, other):
             for token in self._tokenizer.get_added_vocab():
                 cut = text.find(token, max(len(common) - len(token) + 1, 0), len(common) + len(token) - 1)
@@ -254,7 +267,7 @@ class Turns:
 
     def _replaced(
         self, text: str, messages: Sequence[Message], index: int, tools: list[Message] | None, known: list[Skeleton]
-    ) -> Span | None:
+    ) -> tuple[Span, Frame] | None:
         """The span of one turn, from the render in which only that turn is replaced by a marker."""
         mark = _marks(1, text)
         for skeleton in reversed(known):
@@ -263,16 +276,18 @@ class Turns:
             other = self._try([*messages[:index], turn, *messages[index + 1 :]], tools)
             if other is None or mark not in other:
                 continue
-            start = other.index(mark) - len(frame.lead)
+            start = other.index(mark) - len(frame.loose)
             after = other.rindex(mark) + 1
             rest = len(other) - after - len(frame.end)
             if other.count(mark) > 1 and "tool_calls" not in turn:
                 continue
-            if not other.startswith(frame.lead, max(start, 0)) or not other.startswith(frame.end, after):
+            if not other.startswith(frame.loose, max(start, 0)) or not other.startswith(frame.end, after):
                 continue
             stop = len(text) - rest
+            if not text.startswith(other[: max(start, 0)]) and has_reasoning(messages[index]):
+                start = _opened_reasoning(text, other, start)
             if start <= stop and text.startswith(other[:start]) and text.endswith(other[len(other) - rest :]):
-                return frame.start(text, start), stop
+                return (start, stop), frame
         return None
 
     def _text(self, messages: Sequence[Message], tools: list[Message] | None) -> str:
@@ -320,9 +335,10 @@ class Turns:
             if name not in text:
                 raise TemplateError(f"the chat template leaves out the tool {name!r}; use one that writes all tools")
 
-    def _require_content(self, messages: Sequence[Message], index: int, written: str) -> None:
+    def _require_content(self, messages: Sequence[Message], index: int, text: str, span: Span) -> None:
         """Refuse a template that leaves out a part of a trained turn."""
         message = messages[index]
+        written = text[span[0] : span[1]]
         content = str(message["content"]).strip()
         where = f"message {index + 1} (role {message['role']!r})"
         for call in message.get("tool_calls", ()):
@@ -334,7 +350,7 @@ class Turns:
         if message["role"] != "assistant":
             return
         lost = any(str(message.get(name, "")).strip() not in written for name in REASONING)
-        if content not in written:
+        if content not in written and not _overlaps(content, text, span):
             answer = content.rpartition(_THINK_END)[2].strip()
             if _THINK_END not in content or answer not in written:
                 raise TemplateError(
@@ -395,13 +411,13 @@ def _lay(
         frame = skeleton.frames.get(index, _NO_FRAME)
         right = skeleton.glue[position + 1]
         if _opaque(message):
-            blocks.append(block[: len(block) - len(frame.lead)])
+            blocks.append(block[: len(block) - len(frame.loose)])
             gaps.append(index)
             block = right[len(frame.end) :]
             continue
         content = str(message["content"])
         content = content.strip() if strip else content
-        start = len(block) - len(frame.lead)
+        start = len(block) - len(frame.loose)
         block += content
         if index in trained:
             known.append((index, len(blocks), start, len(block) + len(frame.end)))
@@ -414,8 +430,7 @@ def _lay(
     for number, index in enumerate(gaps):
         if index in trained:
             spans[index] = (at[number] + len(blocks[number]), at[number + 1])
-    frames = skeleton.frames
-    return {index: (frames.get(index, _NO_FRAME).start(text, span[0]), span[1]) for index, span in spans.items()}
+    return spans
 
 
 def _places(text: str, blocks: list[str]) -> list[int] | None:
@@ -439,6 +454,31 @@ def _places(text: str, blocks: list[str]) -> list[int] | None:
             return None
         limit = found
     return [*leftmost, last]
+
+
+def _overlaps(content: str, text: str, span: Span) -> bool:
+    """Whether a content reaches back over the start of a span, as an opening `<think>` of its own does."""
+    start, stop = span
+    back = range(max(start - _REACH, 0), start)
+    return any(start < at + len(content) <= stop and text.startswith(content, at) for at in back)
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts begin with in common."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _opened_reasoning(text: str, other: str, start: int) -> int:
+    """Where reasoning begins in the text if the generation prompt, which ends at `start`, has an empty one instead."""
+    common = _shared(text, other)
+    return common if _THINK_END in other[common:start] else start
 
 
 def _opaque(message: Message) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from training_hub import errors
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
+from training_hub.launchers.failures import advice, killed, meaning
 from training_hub.launchers.plan import LaunchPlan
 
 GRACE_SECONDS = 30.0
@@ -31,8 +32,21 @@ def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path) -> None:
     Raises:
         TrainingFailedError: A process failed; the message has its rank, its error and the log's path.
     """
-    log = logs / "processes.log"
-    command = [plan.interpreter or sys.executable, *plan.argv(*arguments)]
+    _run(plan, plan.argv(*arguments), logs / "processes.log")
+
+
+def run_first(plan: LaunchPlan, module: str, arguments: Sequence[str], logs: Path) -> None:
+    """Run a module in one process, with the interpreter and environment of the plan's, before these are started.
+
+    Raises:
+        UserError: As the process recorded it.
+        TrainingFailedError: It failed otherwise.
+    """
+    _run(plan, ["-m", module, *arguments], logs / f"{module.rpartition('.')[2]}.log")
+
+
+def _run(plan: LaunchPlan, argv: Sequence[str], log: Path) -> None:
+    command = [plan.interpreter or sys.executable, *argv]
     environment = {**os.environ, **plan.environment}
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -44,7 +58,7 @@ def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path) -> None:
             _stop(process)
             raise
     if code != 0:
-        raise _cause(code, logs, log)
+        raise _cause(code, log)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -58,18 +72,30 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _cause(code: int, logs: Path, log: Path) -> TrainingHubError:
-    recorded = [json.loads(path.read_text(encoding="utf-8")) for path in logs.glob("rank-*.error.json")]
+def _cause(code: int, log: Path) -> TrainingHubError:
+    printed = log.read_text(encoding="utf-8", errors="replace")
+    # A rank that a signal ended leaves no record; what the others recorded is only that it was gone.
+    if found := killed(printed):
+        rank, ended_by = found
+        return TrainingFailedError(f"rank {rank} was ended by {ended_by.name}: {meaning(ended_by)}\nlog: {log}")
+    recorded = [json.loads(path.read_text(encoding="utf-8")) for path in log.parent.glob("rank-*.error.json")]
     if recorded:
         first = min(recorded, key=lambda error: float(error["time"]))
         # A mistake of the user's stays one, though it was found in a worker.
         kind = getattr(errors, first["type"], None)
         if isinstance(kind, type) and issubclass(kind, UserError):
             return kind(first["message"])
-        return TrainingFailedError(f"rank {first['rank']} failed: {first['type']}: {first['message']}\nlog: {log}")
-    last = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+        said = f"rank {first['rank']} failed: {first['type']}: {first['message']}"
+        return TrainingFailedError(said + _advice(first["type"], first["message"]) + f"\nlog: {log}")
+    last = "\n".join(printed.splitlines()[-20:])
     ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    return TrainingFailedError(f"the processes ended {ended} and left no error; the last lines of {log}:\n{last}")
+    said = f"the processes ended {ended} and left no error"
+    return TrainingFailedError(f"{said}{_advice('', last)}; the last lines of {log}:\n{last}")
+
+
+def _advice(kind: str, message: str) -> str:
+    line = advice(kind, message)
+    return f"\nwhat to do: {line}" if line else ""
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ class LaunchPlan:
     """torchrun's options by name that say where the nodes meet; empty for a run on one node."""
     interpreter: str = ""
     """The interpreter that runs it; the caller's own when empty."""
+    torchrun: bool = True
+    """Whether torchrun starts them. Not for one process that must not know of others: frameworks tell by its variables."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables set besides those of the caller."""
 
@@ -31,6 +33,8 @@ class LaunchPlan:
 
     def argv(self, *arguments: str) -> list[str]:
         """The command behind the interpreter: torchrun, its options, the module and its arguments."""
+        if not self.torchrun:
+            return ["-m", self.module, *arguments]
         where = (
             [f"--{name}={value}" for name, value in self.rendezvous.items()] if self.rendezvous else ["--standalone"]
         )
@@ -48,7 +52,7 @@ class LaunchPlan:
 
 
 def rendezvous(parameters: Parameters) -> dict[str, str]:
-    """torchrun's rendezvous options from the torchrun parameters; empty when one node needs none."""
+    """Torchrun's rendezvous options from the torchrun parameters; empty when one node needs none."""
     if parameters["rdzv_endpoint"]:
         options = {"rdzv-backend": "c10d", "rdzv-endpoint": parameters["rdzv_endpoint"]}
         return options | ({"rdzv-id": str(parameters["rdzv_id"])} if parameters["rdzv_id"] is not None else {})

@@ -11,9 +11,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Required, get_args, get_origin
 
-from typing_extensions import Required, get_type_hints
+from typing_extensions import get_type_hints
 
 
 class _Required:
@@ -100,7 +100,9 @@ def _declared(parameters: type) -> dict[str, Parameter]:
     for name in parameters.__annotations__:
         if name in inherited:
             continue
-        hint = get_args(hints[name])[0] if get_origin(hints[name]) is Required else hints[name]
+        hint: Any = hints[name]
+        if get_origin(hint) == Required:
+            hint = get_args(hint)[0]
         annotation, *metadata = get_args(hint)
         notes = [item for item in metadata if isinstance(item, Param)]
         if get_origin(hint) is not Annotated or len(notes) != 1:

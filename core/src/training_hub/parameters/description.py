@@ -34,7 +34,9 @@ def expectation(annotation: Any) -> str:
         return f"a list of {expectation(arguments[0])}" if arguments else "a list"
     if origin is dict or hasattr(annotation, "__total__"):
         return "a mapping"
-    return _PLAIN.get(annotation) or {"PathLike": "a path"}.get(getattr(annotation, "__name__", "")) or _name(annotation)
+    return (
+        _PLAIN.get(annotation) or {"PathLike": "a path"}.get(getattr(annotation, "__name__", "")) or _name(annotation)
+    )
 
 
 def _name(annotation: Any) -> str:
@@ -104,8 +106,7 @@ def signature(declared: Mapping[str, Parameter], positional: Iterable[str]) -> i
 def docstring(summary: str, declared: Mapping[str, Parameter]) -> str:
     """The docstring of an algorithm's function, its parameters by group."""
     lines = [summary.strip(), "", "Args:"]
-    for parameter in declared.values():
-        lines.append(f"    {parameter.name}: {parameter.help} ({_facts(parameter)})")
+    lines += [f"    {parameter.name}: {parameter.help} ({_facts(parameter)})" for parameter in declared.values()]
     lines += [
         "    **further: Arguments of the backend's own; names that it does not know are refused.",
         "",
@@ -113,7 +114,7 @@ def docstring(summary: str, declared: Mapping[str, Parameter]) -> str:
         "    A TrainingResult; from a backend that only writes execute_training, what that returned.",
         "",
         "Raises:",
-        "    UserError: Something in the request is wrong; nothing was started. Also a ValueError or FileNotFoundError.",
+        "    UserError: The request does not hold; nothing was started. Also a ValueError or FileNotFoundError.",
         "    TrainingFailedError: Training started and did not finish.",
     ]
     return "\n".join(lines)
@@ -142,11 +143,29 @@ def json_schema(algorithm: str, declared: Mapping[str, Parameter]) -> dict[str, 
     from training_hub.parameters.resolution import validation_model
 
     in_files = {name: parameter for name, parameter in declared.items() if name != "callbacks"}
-    schema: dict[str, Any] = validation_model(algorithm, tuple(in_files.values())).model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    for name, entry in schema["properties"].items():
-        if in_files[name].required or isinstance(in_files[name].default, Derived):
+    made: dict[str, Any] = validation_model(algorithm, tuple(in_files.values())).model_json_schema()
+    properties = {"algorithm": {"const": algorithm, "description": "The algorithm that the file is for."}}
+    for name, entry in made["properties"].items():
+        if in_files[name].required or isinstance(in_files[name].default, Derived) or in_files[name].default is None:
             entry.pop("default", None)
-    # A file may leave to the command line what it likes, and may carry a backend's own arguments.
-    schema["additionalProperties"] = True
-    return schema
+        properties[name] = _for_editors(entry)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": algorithm,
+        "type": "object",
+        "properties": properties,
+        # A file may leave to the command line what it likes, and may carry a backend's own arguments.
+        "additionalProperties": True,
+        **({"$defs": {name: _for_editors(entry) for name, entry in made["$defs"].items()}} if "$defs" in made else {}),
+    }
+
+
+def _for_editors(entry: dict[str, Any]) -> dict[str, Any]:
+    """Without what pydantic adds to it: a title that repeats the name, and a path besides the text that names it."""
+    entry = {key: value for key, value in entry.items() if key != "title"}
+    if "properties" in entry:
+        entry["properties"] = {name: _for_editors(nested) for name, nested in entry["properties"].items()}
+    options = [option for option in entry.pop("anyOf", []) if option.get("format") != "path"]
+    # A file's null means "not given", for every parameter; to offer it in an editor helps nobody.
+    some = [option for option in options if option != {"type": "null"}] or options
+    return {**(some[0] if len(some) == 1 else {"anyOf": some} if some else {}), **entry}

@@ -5,10 +5,10 @@ title in help texts and tables. A value of `None` always means "not given".
 """
 
 from os import PathLike
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Required, TypeAlias
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
-from typing_extensions import Required, TypedDict
+from typing_extensions import TypedDict
 
 from training_hub.callbacks import TrainingHubCallback
 from training_hub.parameters.declaration import REQUIRED, Derived, Param
@@ -120,9 +120,7 @@ class Pretraining(TypedDict, total=False):
     """Continued pretraining."""
 
     is_pretraining: Annotated[bool, Param(False, "Train on every token of documents instead of on conversations.")]
-    block_size: Annotated[
-        int | None, Ge(2), Param(None, "Tokens in a block of documents; needed with is_pretraining.")
-    ]
+    block_size: Annotated[int | None, Ge(2), Param(None, "Tokens in a block of documents; needed with is_pretraining.")]
     document_column_name: Annotated[
         str | None, Param(None, "Key of a document in a row; by default text, or document.")
     ]
@@ -141,7 +139,9 @@ class Torchrun(TypedDict, total=False):
     rdzv_endpoint: Annotated[str | None, Param(None, "HOST:PORT where the nodes meet.")]
     master_addr: Annotated[str | None, Param(None, "Address of the node of rank 0, where rdzv_endpoint is not given.")]
     master_port: Annotated[
-        int | None, Interval(ge=1, le=65535), Param(None, "Port on the node of rank 0, where rdzv_endpoint is not given.")
+        int | None,
+        Interval(ge=1, le=65535),
+        Param(None, "Port on the node of rank 0, where rdzv_endpoint is not given."),
     ]
 
 
@@ -151,7 +151,9 @@ class Trackers(TypedDict, total=False):
     wandb_project: Annotated[str | None, Param(None, "Weights & Biases project; turns that tracker on.")]
     wandb_entity: Annotated[str | None, Param(None, "Weights & Biases team or user.")]
     wandb_run_name: Annotated[str | None, Param(None, "Name of the run in Weights & Biases.")]
-    tensorboard_log_dir: Annotated[FilePath | None, Param(None, "Directory of TensorBoard logs; turns that tracker on.")]
+    tensorboard_log_dir: Annotated[
+        FilePath | None, Param(None, "Directory of TensorBoard logs; turns that tracker on.")
+    ]
     mlflow_tracking_uri: Annotated[str | None, Param(None, "MLflow tracking server; turns that tracker on.")]
     mlflow_experiment_name: Annotated[str | None, Param(None, "MLflow experiment.")]
     mlflow_run_name: Annotated[str | None, Param(None, "Name of the run in MLflow.")]

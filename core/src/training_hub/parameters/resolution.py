@@ -13,7 +13,7 @@ from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
 from training_hub.parameters.description import expectation
 
 Contradiction: TypeAlias = Callable[[Mapping[str, Any]], str | None]
-"""Says why some values cannot hold together, or None. It sees the values that were given and the defaults of the rest."""
+"""Says why some values cannot hold together, or None. It sees the values given and the defaults of the rest."""
 
 DEFAULT = "default"
 CALL = "call"
@@ -36,20 +36,20 @@ class Parameters(Mapping[str, Any]):
 
     algorithm: str
     declared: Mapping[str, Parameter]
-    values: Mapping[str, Any]
+    resolved: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
     """Name to `default`, `call`, `file PATH:LINE` or `environment VARIABLE`."""
     further: Mapping[str, Any] = field(default_factory=dict)
     """Keywords that are not the hub's, for the backend."""
 
     def __getitem__(self, name: str) -> Any:
-        return self.values[name]
+        return self.resolved[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.resolved)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.resolved)
 
     def given(self, name: str) -> bool:
         """Whether the value is somebody's choice rather than the default."""
@@ -61,7 +61,7 @@ class Parameters(Mapping[str, Any]):
 
     def for_backend(self) -> dict[str, Any]:
         """One plain dict for a backend's `execute_training`: all values that are not None, and all further keywords."""
-        return {name: value for name, value in self.values.items() if value is not None} | dict(self.further)
+        return {name: value for name, value in self.resolved.items() if value is not None} | dict(self.further)
 
 
 def resolve(
@@ -143,7 +143,9 @@ def _checked(
     except ValidationError as error:
         for entry in error.errors(include_url=False):
             name = str(entry["loc"][0])
-            nested = [str(part) for part in entry["loc"][1:] if isinstance(part, str) and part in _keys(given.get(name))]
+            nested = [
+                str(part) for part in entry["loc"][1:] if isinstance(part, str) and part in _keys(given.get(name))
+            ]
             where = f" at {'.'.join(nested)}: {entry['msg']}" if nested else ""
             source = _source(sources[name])
             value = "a secret" if declared[name].secret else repr(given[name])
@@ -182,7 +184,10 @@ def validation_model(algorithm: str, declared: tuple[Parameter, ...]) -> Any:
         # Whether a required value is missing is reported with the other problems, by name and meaning.
         plain = None if default is REQUIRED or isinstance(default, Derived) else default
         fields[parameter.name] = (parameter.type, Field(default=plain, **about))
-    config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False, title=algorithm, protected_namespaces=())
+    # What is forbidden are unknown keys of nested mappings with declared keys; pydantic would drop them in silence.
+    config = ConfigDict(
+        arbitrary_types_allowed=True, allow_inf_nan=False, extra="forbid", title=algorithm, protected_namespaces=()
+    )
     return create_model(f"{algorithm} parameters", __config__=config, **fields)
 
 
@@ -239,7 +244,9 @@ def _every_way_to_mask(values: Mapping[str, Any]) -> str | None:
 
 
 SHARED_CONTRADICTIONS: tuple[Contradiction, ...] = (
-    _needs("block_size", "is_pretraining", "only documents are cut in blocks; give is_pretraining=True or leave it out"),
+    _needs(
+        "block_size", "is_pretraining", "only documents are cut in blocks; give is_pretraining=True or leave it out"
+    ),
     _needs("is_pretraining", "block_size", "say how many tokens a block of documents has"),
     _needs("document_column_name", "is_pretraining", "only pretraining reads documents"),
     _needs_validation_rows("validation_frequency"),

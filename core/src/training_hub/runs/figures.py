@@ -67,7 +67,7 @@ def figures(event: Event, seconds_left: float | None) -> list[str]:
         found.append(f"loss {loss_text(loss)}")
     if speed := number(event, "tokens_per_second"):
         found.append(f"{count_text(speed)} tok/s")
-    if seconds_left is not None:
+    if seconds_left:
         found.append(f"{duration_text(seconds_left)} left")
     return found
 

@@ -15,7 +15,7 @@ class TrainingResult(Mapping[str, Any]):
     checkpoint: Path | None
     """Directory of the trained model (for LoRA, of the adapter) that transformers (PEFT) loads."""
     metrics: dict[str, Any]
-    """Final figures: `loss` (nats a trained token, of the last step), `step`, `epoch`, `tokens`, `seconds`, and others."""
+    """Final figures: `loss` (nats a trained token, of the last step), `step`, `epoch`, `tokens`, `seconds`, ..."""
     backend: str
     run_dir: Path
     merged_checkpoint: Path | None = None

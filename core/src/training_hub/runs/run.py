@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training_hub.errors import TrainingFailedError, TrainingHubError
 from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request
 from training_hub.runs.console import Console
@@ -75,6 +76,8 @@ def _recorded(backend: FrameworkBackend, run: Run) -> TrainingResult:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         run.events.emit("fail", error=type(error).__name__, message=str(error))
         write_json(directory.manifest, manifest | {"state": state, "end": time.time(), "cause": str(error)})
+        if isinstance(error, Exception) and not isinstance(error, TrainingHubError):
+            raise TrainingFailedError(f"training with {backend.name} failed: {type(error).__name__}: {error}") from error
         raise
     run.events.emit("end", metrics=result.metrics)
     write_json(

@@ -20,7 +20,6 @@ from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
-
 from training_hub_trl.rules import rules, settings
 
 
@@ -84,6 +83,7 @@ def job(run: Run) -> dict[str, Any]:
     hidden = ("callbacks",)
     return {
         "algorithm": run.parameters.algorithm,
+        "backend": run.backend,
         "values": {name: value for name, value in run.parameters.items() if name not in hidden},
         "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
         "dataset": asdict(dataset_options(run.parameters)),

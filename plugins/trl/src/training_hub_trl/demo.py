@@ -28,10 +28,10 @@ def demo(output_dir: Path, say: Callable[[str], None]) -> None:
         output_dir: Where model, rows, checkpoint and picture go. An earlier demo there is replaced.
         say: Prints a line.
     """
+    from transformers.utils import logging
+
     from training_hub import sft
     from training_hub.runs.events import read_events
-
-    from transformers.utils import logging
 
     # Loading and writing a model of this size is over before a bar can be read.
     logging.disable_progress_bar()

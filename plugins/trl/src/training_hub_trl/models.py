@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
-from training_hub.errors import ModelNotFoundError, ParameterError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
+from training_hub.errors import ModelError, ModelNotFoundError, ParameterError
 from training_hub_trl.osft import decompose
+
+T = TypeVar("T")
+
+
+def construct(kind: type[T], arguments: dict[str, Any]) -> T:
+    """An argument object of the framework.
+
+    Raises:
+        ParameterError: It refuses a value; the message is the framework's.
+    """
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{kind.__name__} refuses the arguments: {error}") from error
 
 
 def load_model(job: dict[str, Any]) -> Any:
@@ -23,13 +38,14 @@ def load_model(job: dict[str, Any]) -> Any:
     arguments = dict(job["arguments"]["from_pretrained"])
     path = arguments.pop("pretrained_model_name_or_path")
     arguments["dtype"] = getattr(torch, arguments["dtype"])
-    quantisation = {name: v for name, v in job["arguments"].get("BitsAndBytesConfig", {}).items()}
+    quantisation = job["arguments"].get("BitsAndBytesConfig", {})
     if quantisation.get("load_in_4bit") or quantisation.get("load_in_8bit"):
         arguments["quantization_config"] = BitsAndBytesConfig(**quantisation)
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, **arguments)
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
+    check_generation_config(model, path)
     # A cache of keys and values is of no use in training, and would break the isolation of packed rows.
     model.config.use_cache = False
     match job["algorithm"]:
@@ -42,20 +58,38 @@ def load_model(job: dict[str, Any]) -> Any:
             return model
 
 
+def check_generation_config(model: PreTrainedModel, path: str) -> None:
+    """Some models come with settings that transformers loads and then refuses to save: at the end of the run."""
+    if model.generation_config is None:
+        return
+    with TemporaryDirectory() as directory:
+        try:
+            model.generation_config.save_pretrained(directory)
+        except ValueError as error:
+            raise ModelError(
+                f"model_path={path}: its generation_config.json cannot be saved again: {error}; mend that file"
+            ) from error
+
+
 def _adapted(model: PreTrainedModel, job: dict[str, Any]) -> Any:
     settings = {name: value for name, value in job["arguments"]["LoraConfig"].items() if value is not None}
     # PEFT draws the adapter's initial weights here.
     torch.manual_seed(job["values"]["seed"])
     try:
-        return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **settings))
+        return get_peft_model(model, construct(LoraConfig, {"task_type": "CAUSAL_LM", **settings}))
     except ValueError as error:
-        if "arget modules" not in str(error):
-            raise
-        endings = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
-        raise ParameterError(
-            f"target_modules={settings['target_modules']!r}: no layer of {job['values']['model_path']} has such a "
-            f"name; its layers are named {', '.join(endings)}"
-        ) from error
+        raise unmatched(error, model, job) from error
+
+
+def unmatched(error: ValueError, model: PreTrainedModel, job: dict[str, Any]) -> ValueError:
+    """The error to raise for one of PEFT's: where target_modules matches nothing, one that has the names it could."""
+    if "arget modules" not in str(error):
+        return error
+    endings = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
+    return ParameterError(
+        f"target_modules={job['values']['target_modules']!r}: no layer of {job['values']['model_path']} has such a "
+        f"name; its layers are named {', '.join(endings)}"
+    )
 
 
 def save_merged(job: dict[str, Any], adapter: Path, directory: Path) -> None:

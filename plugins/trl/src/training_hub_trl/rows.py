@@ -10,10 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, concatenate_datasets
-from training_hub.data import DatasetOptions, Encoded, prepare
-from training_hub.runs.events import EventLog
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, pack_dataset
+
+from training_hub.data import DatasetOptions, Encoded, prepare
+from training_hub.runs.events import EventLog
 
 SCHEMA = pa.schema([("input_ids", pa.large_list(pa.int32())), ("labels", pa.large_list(pa.int32()))])
 

@@ -44,7 +44,10 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
         "SFTConfig.dataset_kwargs": ({"skip_prepare_dataset": True}, "the hub makes the tokens and labels"),
         "SFTConfig.dataloader_drop_last": (False, "every row is trained on"),
         "SFTConfig.dataloader_pin_memory": (gpu, "only a GPU gains by it"),
-        "SFTConfig.average_tokens_across_devices": (True, "the loss is a mean over the effective batch's trained tokens"),
+        "SFTConfig.average_tokens_across_devices": (
+            True,
+            "the loss is a mean over the effective batch's trained tokens",
+        ),
         "SFTConfig.loss_type": ("nll", "cross-entropy"),
         "SFTConfig.optim": ("adamw_torch_fused" if gpu else "adamw_torch", "AdamW"),
         "SFTConfig.logging_strategy": ("steps", "events are written by steps"),
@@ -153,7 +156,9 @@ def _osft(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "target_patterns": exact("OSF.target_patterns"),
         "use_processed_dataset": by_hub("tokens and labels are taken from the rows"),
         "unmask_messages": by_hub("the turns of every role are trained"),
-        "osft_memory_efficient_init": by_hub("weights are decomposed one at a time in any case; the result is the same"),
+        "osft_memory_efficient_init": by_hub(
+            "weights are decomposed one at a time in any case; the result is the same"
+        ),
     }
 
 
@@ -227,7 +232,8 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "save_merged_model": by_hub("base and adapter are merged on the CPU and saved in `merged`"),
         "eval_data_path": by_hub("read like data_path"),
         "per_device_eval_batch_size": exact(
-            "SFTConfig.per_device_eval_batch_size", lambda p: 1 if p["sample_packing"] else p["per_device_eval_batch_size"] or plan.micro_batch_size
+            "SFTConfig.per_device_eval_batch_size",
+            lambda p: 1 if p["sample_packing"] else p["per_device_eval_batch_size"] or plan.micro_batch_size,
         ),
         "dataset_type": by_hub("how rows are read"),
         "field_messages": by_hub("how rows are read"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset, Sampler
-from training_hub.runs.events import EventLog
 from transformers import (
+    AutoConfig,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
@@ -21,6 +23,8 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
+from training_hub.runs.events import EventLog
+from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
 from training_hub_trl.rows import Splits
 
@@ -65,6 +69,12 @@ class HubTrainer(SFTTrainer):
         self.rows = rows
         self.job = job
         self.events = events
+        values = job["values"]
+        self.base_config = AutoConfig.from_pretrained(
+            values["model_path"], trust_remote_code=values["trust_remote_code"]
+        )
+        self.tokens = 0
+        self._uncounted: torch.Tensor | int = 0
         super().__init__(
             model=model,
             args=args,
@@ -90,6 +100,23 @@ class HubTrainer(SFTTrainer):
         if self.job["algorithm"] == "osft":
             keep_update_outside(optimizer, self.model)
         return optimizer
+
+    def compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if lacks_loss(self.args.device):
+            return model_loss(self, model, inputs, *args, **kwargs)
+        return super().compute_loss(model, inputs, *args, **kwargs)
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        mask = inputs.get("attention_mask")
+        self._uncounted += inputs["input_ids"].numel() if mask is None else mask.sum()
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log, with the tokens of all processes counted; it is called by all of them."""
+        count = torch.as_tensor(self._uncounted, device=self.args.device)
+        self.tokens += int(self.accelerator.reduce(count, "sum"))
+        self._uncounted = 0
+        super().log(logs, *args, **kwargs)
 
     def prediction_step(
         self,
@@ -124,10 +151,7 @@ class HubTrainer(SFTTrainer):
             if self.job["algorithm"] == "osft":
                 state_dict, model = dense_state_dict(model), model.get_base_model()
             weights = model.state_dict() if state_dict is None else state_dict
-            kind = _saved_dtype(self.job)
-            cast = {name: tensor.to(kind) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-            directory.mkdir(parents=True, exist_ok=True)
-            _save_plain(model, directory, cast, kind)
+            _save_plain(model, directory, weights, self.base_config)
             self.processing_class.save_pretrained(directory)
         # A pickle; the manifest holds the arguments.
         (directory / "training_args.bin").unlink(missing_ok=True)
@@ -149,25 +173,15 @@ class HubTrainer(SFTTrainer):
         return self.reporter.final()
 
 
-def _saved_dtype(job: dict[str, Any]) -> torch.dtype:
-    """What the base model's files were saved in: a trained model is no larger than its base."""
-    from transformers import AutoConfig
-
-    loading = job["arguments"]["from_pretrained"]
-    config = AutoConfig.from_pretrained(
-        loading["pretrained_model_name_or_path"], trust_remote_code=loading["trust_remote_code"]
-    )
-    kind = getattr(config.get_text_config(), "dtype", None) or getattr(config, "dtype", None)
-    return kind if isinstance(kind, torch.dtype) else torch.float32
-
-
-def _save_plain(model: Any, directory: Path, weights: dict[str, torch.Tensor], kind: torch.dtype) -> None:
-    held, cache = model.config.dtype, model.config.use_cache
-    model.config.dtype, model.config.use_cache = kind, True
-    try:
-        model.save_pretrained(directory, state_dict=weights)
-    finally:
-        model.config.dtype, model.config.use_cache = held, cache
+def _save_plain(model: Any, directory: Path, weights: dict[str, torch.Tensor], base: PretrainedConfig) -> None:
+    """Save a dense model in the precision and with the settings that its base was saved with."""
+    kind = getattr(base.get_text_config(), "dtype", None)
+    if isinstance(kind, torch.dtype):
+        weights = {name: tensor.to(kind) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    model.save_pretrained(directory, state_dict=weights)
+    config = deepcopy(model.config)
+    config.dtype, config.use_cache = kind, getattr(base, "use_cache", True)
+    config.save_pretrained(directory)
 
 
 class Saving(TrainerCallback):
@@ -233,7 +247,7 @@ class Reporter(TrainerCallback):
         self.trainer = trainer
         self.last: dict[str, Any] = {}
         self.began = self.logged = time.perf_counter()
-        self.tokens = 0.0
+        self.tokens = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -243,7 +257,7 @@ class Reporter(TrainerCallback):
             self.trainer.events.emit(
                 "start",
                 algorithm=self.trainer.job["algorithm"],
-                backend="trl",
+                backend=self.trainer.job["backend"],
                 rows=self.trainer.rows.train_count,
                 max_steps=state.max_steps,
                 num_epochs=state.num_train_epochs,
@@ -262,7 +276,7 @@ class Reporter(TrainerCallback):
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         now = time.perf_counter()
-        tokens = float(logs.get("num_tokens", 0))
+        tokens = self.trainer.tokens
         speed = (tokens - self.tokens) / (now - self.logged) if now > self.logged else None
         self.tokens, self.logged = tokens, now
         self.last = {
@@ -272,7 +286,7 @@ class Reporter(TrainerCallback):
             "loss": logs["loss"],
             "learning_rate": logs.get("learning_rate"),
             "grad_norm": logs.get("grad_norm"),
-            "tokens": int(tokens),
+            "tokens": tokens,
             "tokens_per_second": speed,
         }
         self.trainer.events.emit("step", **self.last, framework=logs)

@@ -5,20 +5,38 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from training_hub.errors import ModelNotFoundError, TrainingFailedError
+from training_hub.errors import ModelNotFoundError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import EventLog
 
+if TYPE_CHECKING:
+    from training_hub_trl.trainer import HubTrainer
 
-def train(job: dict[str, Any]) -> dict[str, Any]:
+
+Job: TypeAlias = dict[str, Any]
+
+
+def train(
+    job: Job,
+    *,
+    load: Callable[[Job], Any] | None = None,
+    trainer_class: type[HubTrainer] | None = None,
+    merge: Callable[[Job, Path, Path], None] | None = None,
+) -> dict[str, Any]:
     """Train, save, and say what came of it.
+
+    A framework that trains through TRL gives its own parts; each is TRL's and PEFT's own by default.
 
     Args:
         job: See `training_hub_trl.backend.job`.
+        load: Loads the model, with the adapter that is trained.
+        trainer_class: The trainer.
+        merge: Saves base and adapter merged: called with the job, the adapter's directory and the one to write.
 
     Returns:
         `checkpoint`, `merged_checkpoint`, `metrics`, and the live `model`, `tokenizer` and `trainer`.
@@ -26,36 +44,34 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoTokenizer
     from trl import SFTConfig
 
-    from training_hub_trl.models import load_model, save_merged
+    from training_hub_trl.models import construct, load_model, save_merged
     from training_hub_trl.rows import make_splits
     from training_hub_trl.trainer import HubTrainer
 
+    load, trainer_class, merge = load or load_model, trainer_class or HubTrainer, merge or save_merged
     values = job["values"]
     directory = RunDirectory(Path(job["directory"]))
     events = EventLog(directory.events)
     _set_tracker_variables(values)
-    arguments = SFTConfig(**job["arguments"]["SFTConfig"])
-    loading = job["arguments"]["from_pretrained"]
+    arguments = construct(SFTConfig, job["arguments"]["SFTConfig"])
+    revision = job["arguments"]["from_pretrained"].get("revision") or "main"
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            loading["pretrained_model_name_or_path"],
-            trust_remote_code=loading["trust_remote_code"],
-            revision=loading.get("revision", "main"),
+            values["model_path"], trust_remote_code=values["trust_remote_code"], revision=revision
         )
     except OSError as error:
         raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
     rows = make_splits(job, tokenizer, events, arguments)
-    model = load_model(job)
-    trainer = HubTrainer(model=model, args=arguments, tokenizer=tokenizer, rows=rows, job=job, events=events)
+    model = load(job)
+    trainer = trainer_class(model=model, args=arguments, tokenizer=tokenizer, rows=rows, job=job, events=events)
     trainer.train()
 
     checkpoint = trainer.save_final(directory.final) if _saves_final(values) else trainer.last_checkpoint()
     merged = None
     if values.get("save_merged_model"):
-        if checkpoint is None:
-            raise TrainingFailedError("save_merged_model needs a saved adapter, and neither save_model nor a step saved one")
+        assert checkpoint is not None
         if trainer.is_world_process_zero():
-            save_merged(job, checkpoint, directory.merged)
+            merge(job, checkpoint, directory.merged)
         merged = directory.merged
     return {
         "checkpoint": checkpoint,
@@ -83,7 +99,8 @@ def _set_tracker_variables(values: dict[str, Any]) -> None:
     os.environ.update({name: str(values[key]) for name, key in variables.items() if values.get(key)})
 
 
-def main() -> None:
+def main(train: Callable[[Job], dict[str, Any]] = train) -> None:
+    """Carry out the job whose file the command line names."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     logs = RunDirectory(Path(job["directory"])).logs
     with recorded_failure(logs):

@@ -1,0 +1,1 @@
+"""Training Hub's backend `mini-trainer`: OSFT and SFT with mini-trainer, on NVIDIA GPUs."""

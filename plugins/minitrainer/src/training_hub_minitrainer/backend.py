@@ -1,0 +1,143 @@
+"""The backend: availability, translation, and the start of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from training_hub.arguments import fields_of
+from training_hub.backend import Availability, FrameworkBackend
+from training_hub.batches import processes
+from training_hub.devices import devices
+from training_hub.errors import TrainingFailedError
+from training_hub.launchers.local import launch
+from training_hub.launchers.plan import LaunchPlan, rendezvous
+from training_hub.parameters import Parameters
+from training_hub.request import dataset_options
+from training_hub.runs.directory import write_json
+from training_hub.runs.result import TrainingResult
+from training_hub.runs.run import Run
+from training_hub.translation import Translation, translate
+from training_hub_minitrainer.layout import cache_directory, framework_directory, full_state_directory
+from training_hub_minitrainer.rules import HELD_BACK, OSFT_ONLY, contradictions, rules, settings
+
+DISTRIBUTION = "rhai-innovation-mini-trainer"
+SUPPORTED = (0, 9)
+"""The releases this plugin is written for, by major and minor number."""
+
+
+class MiniTrainerOSFTBackend(FrameworkBackend):
+    """Trains with mini-trainer, in processes of its own: OSFT, and all weights (`sft`)."""
+
+    algorithms: ClassVar[tuple[str, ...]] = ("osft", "sft")
+    framework: ClassVar[str | None] = DISTRIBUTION
+
+    def availability(self) -> Availability:
+        try:
+            found = version(DISTRIBUTION)
+        except PackageNotFoundError:
+            return Availability(
+                False, f"{DISTRIBUTION} is missing (Python 3.11 or 3.12): pip install training-hub-minitrainer"
+            )
+        wanted = ".".join(map(str, SUPPORTED))
+        if _release(found) != SUPPORTED:
+            return Availability(
+                False,
+                f"{DISTRIBUTION} {found} is installed, and this plugin supports {wanted}.x: "
+                f'pip install "{DISTRIBUTION}~={wanted}.0"',
+            )
+        here = devices()
+        if here.kind != "cuda":
+            return Availability(False, f"mini-trainer needs an NVIDIA GPU, and there is {here}; backend='trl' needs none")
+        if not find_spec("flash_attn") and not _without_flash_attention(os.environ):
+            return Availability(
+                False, 'flash-attn is missing: pip install "training-hub-minitrainer[cuda]" --no-build-isolation'
+            )
+        return Availability(True, f"mini-trainer {found} on {here}")
+
+    def translate(self, parameters: Parameters) -> Translation:
+        here = devices()
+        local = processes(parameters, here)
+        plan = LaunchPlan(
+            "training_hub_minitrainer.worker",
+            local,
+            parameters["nnodes"],
+            parameters["node_rank"],
+            rendezvous(parameters),
+            environment={"HF_DATASETS_CACHE": str(cache_directory(parameters))},
+        )
+        translation = translate(
+            "mini-trainer",
+            rules(parameters, here, local),
+            parameters,
+            settings=settings(parameters),
+            accepts=accepted(parameters.algorithm),
+            launch=plan,
+        )
+        return replace(translation, problems=(*translation.problems, *contradictions(parameters)))
+
+    def train(self, run: Run) -> TrainingResult:
+        assert run.translation.launch is not None
+        logs = run.directory.logs
+        write_json(logs / "job.json", job(run))
+        try:
+            launch(run.translation.launch, [str(logs / "job.json")], logs)
+        finally:
+            shutil.rmtree(cache_directory(run.parameters), ignore_errors=True)
+            states = _keep_full_states(run.parameters)
+        outcome = logs / "outcome.json"
+        # On a signal the framework saves its state and ends as if all were well.
+        if not outcome.exists():
+            resume = f": go on with resume_from_full_state_checkpoint={str(states[-1])!r}" if states else ""
+            raise TrainingFailedError(f"training was stopped by a signal before its end{resume}\nlogs: {logs}")
+        found = json.loads(outcome.read_text(encoding="utf-8"))
+        return TrainingResult(
+            checkpoint=Path(found["checkpoint"]) if found["checkpoint"] else None,
+            metrics=found["metrics"],
+            backend=self.name,
+            run_dir=run.directory.path,
+        )
+
+
+def job(run: Run) -> dict[str, Any]:
+    """All that a worker needs to know, as plain data."""
+    return {
+        "algorithm": run.parameters.algorithm,
+        "values": {name: value for name, value in run.parameters.items() if name != "callbacks"},
+        "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
+        "dataset": asdict(dataset_options(run.parameters)),
+        "directory": str(run.directory.path),
+    }
+
+
+def accepted(algorithm: str) -> dict[str, frozenset[str]]:
+    """Further keywords by the class that takes them: the fields of mini-trainer's own argument class."""
+    fields = fields_of("mini_trainer", "training_types.py", ("TrainingArgs",))
+    return {"TrainingArgs": fields - HELD_BACK - (frozenset() if algorithm == "osft" else OSFT_ONLY)}
+
+
+def _release(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+
+
+def _without_flash_attention(environment: Mapping[str, str]) -> bool:
+    """Whether mini-trainer's own switch makes it do with PyTorch's attention."""
+    return environment.get("TESTING", "").lower() == "true"
+
+
+def _keep_full_states(values: Mapping[str, Any]) -> list[Path]:
+    """Move states that on_demand_checkpointing saved out of the logs; return them, the newest last."""
+    written, kept = framework_directory(values) / "full_state_checkpoints", full_state_directory(values)
+    if not written.is_dir():
+        return []
+    kept.mkdir(exist_ok=True)
+    for state in list(written.iterdir()):
+        state.rename(kept / state.name)
+    return sorted(kept.glob("step_*"), key=lambda path: int(path.name.partition("_")[2] or 0))

@@ -1,0 +1,230 @@
+"""What becomes of each hub parameter in mini-trainer, as tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from training_hub.devices import Devices
+from training_hub.parameters import Parameters
+from training_hub.translation import Rule, approximate, by_hub, exact, refused
+from training_hub_minitrainer.layout import framework_directory, rows_file
+
+Settings = dict[str, tuple[Any, str]]
+
+HELD_BACK = frozenset({"osft", "callbacks"})
+"""Arguments of mini-trainer that nobody can give: the algorithm says the first, the hub carries out the second."""
+OSFT_ONLY = frozenset({"osft_unfreeze_rank_ratio", "osft_target_patterns", "osft_upcast_dtype"})
+
+
+def rules(parameters: Parameters, devices: Devices, local: int) -> dict[str, Rule]:
+    """The table of an algorithm, for the devices at hand and so many processes on this node."""
+    own = {"sft": _sft, "osft": _osft}[parameters.algorithm]
+    return {**_common(parameters, devices, local), **own()}
+
+
+def settings(parameters: Parameters) -> Settings:
+    """Arguments that change the result and that no parameter asks for by itself, each set on purpose."""
+    each_epoch = bool(parameters["validation_split"] and not parameters["validation_frequency"])
+    chosen: Settings = {
+        "TrainingArgs.osft": (_decomposes(parameters), _why_osft(parameters)),
+        "TrainingArgs.validate_at_epoch": (each_epoch, "once an epoch where validation_frequency says nothing else"),
+    }
+    # Another trigger of the framework's own takes the place of the default one.
+    if parameters.further.keys() & {"min_samples_per_validation", "validate_at_final"}:
+        del chosen["TrainingArgs.validate_at_epoch"]
+    return chosen
+
+
+def contradictions(parameters: Parameters) -> list[str]:
+    """Combinations of the framework's own arguments that it would pass over in silence."""
+    further, problems = parameters.further, []
+    mode = further.get("training_mode", "epoch")
+    for name, needed in (("max_steps", "step"), ("max_tokens", "token")):
+        if name in further and mode != needed:
+            problems.append(f"{name} without training_mode={needed!r}: mini-trainer would not look at it")
+        elif mode == needed and name not in further:
+            problems.append(f"training_mode={mode!r} without {name}: say where training ends")
+    if mode != "epoch" and parameters.given("num_epochs"):
+        problems.append(f"num_epochs and training_mode={mode!r} contradict each other: leave one of them out")
+    if not parameters["validation_split"]:
+        problems += [
+            f"{name} without a validation set: say which rows to validate on with validation_split"
+            for name in ("validate_at_epoch", "validate_at_final", "min_samples_per_validation")
+            if further.get(name)
+        ]
+    return problems
+
+
+def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, Rule]:
+    size = local * parameters["nnodes"]
+    launched = by_hub(f"torchrun starts {size} process{'es' if size > 1 else ''}")
+    rendezvous = by_hub("given to torchrun")
+    return {
+        "model_path": exact("TrainingArgs.model_name_or_path"),
+        "data_path": exact(
+            "TrainingArgs.data_path",
+            lambda p: str(rows_file(p, "train")),
+            note="the tokens and labels that the hub makes of the rows",
+        ),
+        "ckpt_output_dir": exact(
+            "TrainingArgs.output_dir",
+            lambda p: str(framework_directory(p)),
+            note="the framework's own files; checkpoints are moved up from there as soon as they are complete",
+        ),
+        "backend": by_hub("this one"),
+        "overwrite_output_dir": by_hub("checked before the run"),
+        "data_output_dir": by_hub("tokens and labels are kept there"),
+        "trust_remote_code": exact("TrainingArgs.trust_remote_code"),
+        "seed": exact("TrainingArgs.seed", note="and the hub's choice of validation rows"),
+        "num_epochs": exact("TrainingArgs.max_epochs"),
+        "effective_batch_size": exact(
+            "TrainingArgs.batch_size",
+            note="rows over all processes; the loss is a mean over all trained tokens of the step, "
+            "also where an epoch's last step has fewer rows",
+        ),
+        "max_seq_len": by_hub("longer rows are left out, with a warning"),
+        "max_tokens_per_gpu": exact("TrainingArgs.max_tokens_per_gpu"),
+        "learning_rate": exact("TrainingArgs.learning_rate"),
+        "lr_scheduler": exact(
+            "TrainingArgs.lr_scheduler",
+            refuse=lambda p: (
+                "the framework never tells its scheduler a loss; give another one"
+                if p["lr_scheduler"] == "reduce_lr_on_plateau"
+                else None
+            ),
+        ),
+        "lr_scheduler_kwargs": exact("TrainingArgs.lr_scheduler_kwargs"),
+        "warmup_steps": exact("TrainingArgs.num_warmup_steps"),
+        "beta1": exact("TrainingArgs.beta1"),
+        "beta2": exact("TrainingArgs.beta2"),
+        "eps": exact("TrainingArgs.eps"),
+        "weight_decay": exact("TrainingArgs.weight_decay", note="on every trained weight, norms and biases included"),
+        "max_grad_norm": refused(
+            "mini-trainer scales every gradient down to a norm of 1.0 and has no setting for it; leave it at 1.0"
+        ),
+        "use_liger": exact("TrainingArgs.use_liger_kernels", refuse=_when("use_liger", lambda: _liger(devices))),
+        "checkpoint_at_epoch": exact("TrainingArgs.checkpoint_at_epoch"),
+        "save_final_checkpoint": exact("TrainingArgs.save_final_checkpoint", note="the model is saved in `final`"),
+        "keep_last_checkpoint_only": by_hub("older ones are deleted; that of the lowest validation loss stays"),
+        "validation_split": exact(
+            "TrainingArgs.validation_data_path",
+            lambda p: str(rows_file(p, "validation")) if p["validation_split"] else None,
+            note="rows drawn by seed, held out by the hub before training",
+        ),
+        "validation_frequency": exact("TrainingArgs.validation_frequency"),
+        "save_best_val_loss": exact("TrainingArgs.save_best_val_loss"),
+        "val_loss_improvement_threshold": exact("TrainingArgs.val_loss_improvement_threshold"),
+        # Its own pretraining pads the last block, and splits off validation documents in its own way.
+        "is_pretraining": Rule(
+            "hub",
+            "TrainingArgs.pretraining_config",
+            lambda p: None,
+            "the hub cuts documents in blocks and hands them over as rows of which every token is trained",
+        ),
+        "block_size": by_hub("tokens in a block"),
+        "document_column_name": by_hub("key of a document"),
+        "nproc_per_node": launched,
+        "nnodes": launched,
+        **{name: rendezvous for name in ("node_rank", "rdzv_id", "rdzv_endpoint", "master_addr", "master_port")},
+        "wandb_project": exact("TrainingArgs.wandb_project", refuse=_when("wandb_project", _wandb)),
+        "wandb_entity": exact("TrainingArgs.wandb_entity"),
+        "wandb_run_name": exact("TrainingArgs.wandb_run_name"),
+        "tensorboard_log_dir": refused("mini-trainer writes no TensorBoard logs; read events.jsonl, or use MLflow"),
+        "mlflow_tracking_uri": exact("TrainingArgs.mlflow_tracking_uri", refuse=_when("mlflow_tracking_uri", _mlflow)),
+        "mlflow_experiment_name": exact(
+            "TrainingArgs.mlflow_experiment_name", refuse=_when("mlflow_experiment_name", _mlflow)
+        ),
+        "mlflow_run_name": exact("TrainingArgs.mlflow_run_name", refuse=_when("mlflow_run_name", _mlflow)),
+        "callbacks": refused("callbacks are not carried out yet; leave them out"),
+    }
+
+
+def _sft() -> dict[str, Rule]:
+    return {
+        "save_samples": approximate(
+            "TrainingArgs.min_samples_per_checkpoint",
+            "counted from the last such checkpoint, not from the start, where a step does not end on a multiple",
+            lambda p: p["save_samples"] or None,
+        ),
+        "accelerate_full_state_at_epoch": approximate(
+            "",
+            "checkpoints hold the model alone; on_demand_checkpointing=True saves the whole state on a signal",
+            refuse=lambda p: (
+                "the framework saves its whole state only on a signal; give on_demand_checkpointing=True for that"
+                if p["accelerate_full_state_at_epoch"] and p.given("accelerate_full_state_at_epoch")
+                else None
+            ),
+        ),
+        "fsdp_options": by_hub(
+            "the framework always shards weights, gradients and optimizer over all processes (FULL_SHARD)",
+            refuse=lambda p: _no_fsdp(p["fsdp_options"] or {}),
+        ),
+    }
+
+
+def _osft() -> dict[str, Rule]:
+    return {
+        "unfreeze_rank_ratio": exact(
+            "TrainingArgs.osft_unfreeze_rank_ratio",
+            # Given 1.0, the framework takes its default of 0.5 (0.9: `if osft_rank_ratio` is false for 0.0).
+            lambda p: p["unfreeze_rank_ratio"] if _decomposes(p) else None,
+            note="at 0 one direction of each weight is trained; at 1 nothing is protected, and the weights are trained "
+            "whole",
+        ),
+        "target_patterns": exact(
+            "TrainingArgs.osft_target_patterns",
+            note="matching names are looked up in the model before training; the default goes by its model_type",
+            refuse=lambda p: "there is no pattern in it" if p["target_patterns"] == [] else None,
+        ),
+        "use_processed_dataset": by_hub("tokens and labels are taken from the rows"),
+        "unmask_messages": by_hub("the turns of every role are trained"),
+        "osft_memory_efficient_init": by_hub(
+            "the framework always loads the model once, and decomposes weights one at a time, shared out over processes"
+        ),
+    }
+
+
+def _decomposes(parameters: Mapping[str, Any]) -> bool:
+    return parameters.get("unfreeze_rank_ratio", 1.0) < 1.0
+
+
+def _why_osft(parameters: Parameters) -> str:
+    if parameters.algorithm != "osft":
+        return "weights are trained whole"
+    return "as the algorithm says" if _decomposes(parameters) else "with unfreeze_rank_ratio=1 nothing is protected"
+
+
+def _when(name: str, reason: Callable[[], str | None]) -> Callable[[Parameters], str | None]:
+    """Refuse the parameter for a reason, where it is switched on."""
+    return lambda parameters: reason() if parameters[name] else None
+
+
+def _liger(devices: Devices) -> str | None:
+    if devices.kind != "cuda":
+        return f"Liger's kernels need an NVIDIA GPU, and there is {devices}"
+    if find_spec("liger_kernel"):
+        return None
+    return 'liger-kernel is not installed: pip install "training-hub-minitrainer[liger]"'
+
+
+def _wandb() -> str | None:
+    if not find_spec("wandb"):
+        return "wandb is not installed: pip install wandb"
+    if not os.environ.get("WANDB_API_KEY"):
+        return "mini-trainer asks for the variable WANDB_API_KEY, which is not set"
+    return None
+
+
+def _mlflow() -> str | None:
+    return None if find_spec("mlflow") else "mlflow is not installed: pip install mlflow"
+
+
+def _no_fsdp(options: Mapping[str, Any]) -> str | None:
+    if options.get("sharding_strategy", "FULL_SHARD") != "FULL_SHARD":
+        return "the framework always shards fully over all processes: give FULL_SHARD, or leave it out"
+    if options.get("cpu_offload_params"):
+        return "the framework keeps its weights on the GPU: leave cpu_offload_params out"
+    return None

@@ -1,0 +1,133 @@
+"""Translation against the frameworks' real argument classes, and what is refused."""
+
+import dataclasses
+import json
+
+import pytest
+from peft import LoraConfig
+from training_hub import AlgorithmRegistry, LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
+from training_hub.errors import (
+    BackendUnavailableError,
+    DatasetError,
+    ParameterError,
+    TrainingFailedError,
+)
+from training_hub_trl.backend import TRLBackend, accepted
+from transformers import BitsAndBytesConfig
+from trl import SFTConfig
+
+NEEDED = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
+ALGORITHMS = {SFTAlgorithm: {}, OSFTAlgorithm: {"unfreeze_rank_ratio": 0.25}, LoRASFTAlgorithm: {}}
+
+
+def translated(algorithm=SFTAlgorithm, **values):
+    return TRLBackend().translate(algorithm.resolve({**NEEDED, **ALGORITHMS[algorithm], **values}))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_arguments_are_those_of_the_real_classes(algorithm, tmp_path):
+    arguments = translated(algorithm, ckpt_output_dir=tmp_path).arguments
+    config = SFTConfig(**arguments["SFTConfig"])
+    assert (config.learning_rate, config.adam_beta2) == (algorithm.declared()["learning_rate"].default, 0.95)
+    assert config.max_length is None and not config.gradient_checkpointing and config.use_cpu
+    if algorithm is LoRASFTAlgorithm:
+        assert LoraConfig(**{k: v for k, v in arguments["LoraConfig"].items() if v is not None}).r == 16
+        BitsAndBytesConfig(**arguments["BitsAndBytesConfig"])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_translation_is_the_same_twice_and_is_plain_data(algorithm):
+    once, twice = translated(algorithm), translated(algorithm)
+    assert once == twice
+    assert json.loads(json.dumps(once.arguments)) == once.arguments
+
+
+def test_fields_read_from_source_are_those_of_the_classes():
+    found = accepted("lora_sft")
+    init = {field.name for field in dataclasses.fields(SFTConfig) if not field.name.startswith("_")}
+    assert found["SFTConfig"] == init
+    own = {field.name for field in dataclasses.fields(LoraConfig)}
+    assert found["LoraConfig"] <= own and {"r", "use_dora", "layers_to_transform"} <= found["LoraConfig"]
+
+
+def test_the_frameworks_own_arguments_pass_and_are_seen_by_it(job):
+    result = sft(**{**job, "num_epochs": 1}, neftune_noise_alpha=0.1, max_steps=2)
+    assert result.trainer.args.neftune_noise_alpha == 0.1
+    assert result.metrics["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("train", "asked", "said"),
+    [
+        (sft, {"learning_rat": 1e-3}, "did you mean 'learning_rate'"),
+        (sft, {"gradient_checkpoint": True}, "did you mean 'gradient_checkpointing'"),
+        (sft, {"per_device_train_batch_size": 2}, "set from max_tokens_per_gpu"),
+        (sft, {"use_liger": True}, "need a GPU"),
+        (sft, {"fsdp_options": {"sharding_strategy": "FULL_SHARD"}}, "needs GPUs"),
+        (sft, {"wandb_project": "p"}, "wandb is not installed: pip install wandb"),
+        (sft, {"optim": "adamw_nope"}, "SFTConfig refuses the arguments.*adamw_nope"),
+        (lora_sft, {"load_in_4bit": True}, "bitsandbytes needs a GPU"),
+        (lora_sft, {"load_in_8bit": True}, "bitsandbytes needs a GPU"),
+        (lora_sft, {"flash_attention": True}, "FlashAttention needs a GPU"),
+        (lora_sft, {"enable_model_splitting": True}, "several GPUs"),
+        (lora_sft, {"finetune_vision_layers": True}, "the unsloth backend adapts both"),
+        (lora_sft, {"target_modules": ["q_proj", "lm_head"]}, "lm_head"),
+        (lora_sft, {"target_modules": ["nope"]}, "no layer of .* q_proj"),
+        (lora_sft, {"loftq_config": {"loftq_bits": 4}}, "init_lora_weights='loftq'"),
+        (osft, {"unfreeze_rank_ratio": 0.2, "target_patterns": ["nope"]}, "target_patterns: .*nope.*q_proj"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name_and_leaves_nothing(job, train, asked, said):
+    with pytest.raises(ParameterError, match=said):
+        train(**job, **asked)
+    assert not job["ckpt_output_dir"].exists()
+
+
+def test_callbacks_are_refused_not_ignored(job):
+    from training_hub import TrainingHubCallback
+
+    with pytest.raises(ParameterError, match="callbacks"):
+        sft(**job, callbacks=TrainingHubCallback())
+
+
+def test_more_processes_than_devices_are_refused(job):
+    with pytest.raises(BackendUnavailableError, match="nproc_per_node=512"):
+        sft(**job, nproc_per_node=512)
+
+
+def test_a_row_that_only_the_template_can_refuse_is_named_and_leaves_an_earlier_run(job, tmp_path):
+    first = sft(**{**job, "num_epochs": 1})
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    row = json.loads(job["data_path"].read_text().splitlines()[0]) | {"tools": tools}
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(json.dumps(row) + "\n")
+    for processes in (1, 2):
+        with pytest.raises(DatasetError, match=r"bad\.jsonl:1.*tools"):
+            sft(**{**job, "data_path": bad, "overwrite_output_dir": True, "nproc_per_node": processes})
+        assert first.checkpoint.exists()
+        assert json.loads((job["ckpt_output_dir"] / "run.json").read_text())["state"] == "completed"
+
+
+def test_a_model_that_could_not_be_saved_is_refused_before_training(job, model, tmp_path):
+    import shutil
+
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    settings = json.loads((copy / "generation_config.json").read_text())
+    (copy / "generation_config.json").write_text(json.dumps(settings | {"do_sample": False, "temperature": 0.5}))
+    with pytest.raises(ValueError, match="generation_config"):
+        sft(**{**job, "model_path": copy})
+
+
+def test_a_failing_worker_reports_its_rank_and_cause(job):
+    with pytest.raises(TrainingFailedError, match=r"rank \d failed: .*nope.json") as raised:
+        sft(**job, nproc_per_node=2, accelerator_config="nope.json")
+    assert "processes.log" in str(raised.value)
+    manifest = json.loads((job["ckpt_output_dir"] / "run.json").read_text())
+    assert manifest["state"] == "failed" and "nope.json" in manifest["cause"]
+
+
+def test_the_backend_is_found_by_its_entry_point():
+    for algorithm in ("sft", "osft", "lora_sft"):
+        assert AlgorithmRegistry.get_backend(algorithm, "trl") is TRLBackend
+        assert "trl" in AlgorithmRegistry.list_backends(algorithm)

@@ -1,0 +1,54 @@
+"""For tests only: makes a backend that needs a GPU usable in this process, with its workers on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from training_hub import AlgorithmRegistry, Availability, plugins
+
+HERE = Path(__file__).parent
+
+
+@contextmanager
+def on_cpu(name: str, **variables: str) -> Iterator[None]:
+    """While the block runs, the installed backend `name` is available here.
+
+    A subclass of the plugin's own class, which differs in `availability` alone, is registered in front of it for each of
+    its algorithms, and the environment tells the workers to use the stand-in. The plugin knows nothing of this.
+
+    Args:
+        name: The backend's name, as of its entry point.
+        **variables: Further environment variables that the framework wants for such a run.
+    """
+    backend = plugins.load(name).backends[name]
+
+    def availability(self: object) -> Availability:
+        return Availability(True, "on the CPU, by the tests' stand-in for CUDA")
+
+    stand_in = type(backend.__name__, (backend,), {"availability": availability, "__doc__": backend.__doc__})
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    variables = {
+        "PYTHONPATH": path,
+        "TRAINING_HUB_CPU_DEVICE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **variables,
+    }
+    before = {variable: os.environ.get(variable) for variable in variables}
+    registered = dict(AlgorithmRegistry._backends)
+    os.environ.update(variables)
+    for algorithm in backend.algorithms:
+        AlgorithmRegistry.register_backend(algorithm, name, stand_in)
+    try:
+        yield
+    finally:
+        AlgorithmRegistry._backends.clear()
+        AlgorithmRegistry._backends.update(registered)
+        for variable, value in before.items():
+            if value is None:
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = value

@@ -1,0 +1,198 @@
+"""What can be checked before a weight is loaded is checked, and nothing is written."""
+
+import json
+import os
+
+import pytest
+from training_hub import SFTAlgorithm, TrainingHubError
+from training_hub.errors import (
+    DatasetError,
+    DatasetNotFoundError,
+    ModelError,
+    ModelNotFoundError,
+    OutputDirectoryError,
+    UserError,
+)
+from training_hub.request import check_request
+from training_hub.runs.directory import RunDirectory
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (path / "tokenizer.json").write_text("{}")
+    (path / "chat_template.jinja").write_text("{{ messages }}")
+    (path / "model.safetensors").write_bytes(b"x" * 1000)
+    return path
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    path.write_text(json.dumps(row) + "\n")
+    return path
+
+
+@pytest.fixture
+def check(model, rows, tmp_path):
+    def checked(**values):
+        given = {"model_path": model, "data_path": rows, "ckpt_output_dir": tmp_path / "out", **values}
+        return check_request(SFTAlgorithm.resolve(given))
+
+    return checked
+
+
+def test_a_request_that_holds_is_summarised_and_writes_nothing(check, tmp_path):
+    request = check()
+    assert (request.data.rows, request.data.format, request.model.weight_bytes) == (1, "messages", 1000)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_path_that_is_not_there(check, tmp_path):
+    with pytest.raises(ModelNotFoundError, match="no such directory") as raised:
+        check(model_path=tmp_path / "nope")
+    assert isinstance(raised.value, FileNotFoundError) and isinstance(raised.value, TrainingHubError)
+
+
+def test_an_empty_model_directory(check, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelNotFoundError, match="is empty"):
+        check(model_path=tmp_path / "empty")
+
+
+def test_a_model_path_that_is_a_file(check, rows):
+    with pytest.raises(ModelError, match="it is a file"):
+        check(model_path=rows)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [("config.json", "no config.json"), ("tokenizer.json", "no tokenizer"), ("model.safetensors", "no .*safetensors")],
+)
+def test_a_model_that_lacks_a_part(check, model, missing, said):
+    (model / missing).unlink()
+    with pytest.raises(ModelError, match=said):
+        check()
+
+
+def test_pickled_weights_are_refused(check, model):
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="is a pickle, which can run code"):
+        check()
+
+
+def test_a_missing_shard_is_named(check, model):
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model.safetensors"}}
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match="1 of 2 weight files .* first model-1.safetensors"):
+        check()
+
+
+def test_a_config_that_is_no_json(check, model):
+    (model / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json: this is no JSON"):
+        check()
+
+
+def test_conversations_need_a_chat_template(check, model):
+    (model / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template.*chat_template.jinja"):
+        check()
+    (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    assert check().model.has_chat_template
+
+
+def test_a_hub_id_is_left_to_the_backend_unless_the_hub_is_switched_off(check, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert not check(model_path="organisation/model").model.local
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelNotFoundError, match="HF_HUB_OFFLINE"):
+        check(model_path="organisation/model")
+    (tmp_path / "hf" / "hub" / "models--organisation--model").mkdir(parents=True)
+    assert not check(model_path="organisation/model").model.local
+
+
+def test_a_dataset_that_is_not_there_or_empty(check, rows):
+    with pytest.raises(DatasetNotFoundError):
+        check(data_path="nope.jsonl")
+    rows.write_text("")
+    with pytest.raises(DatasetNotFoundError):
+        check()
+
+
+def test_bad_rows_are_named_with_file_and_line(check, rows):
+    rows.write_text(rows.read_text() + '{"messages": [{"role": "bot", "content": "x"}]}\n{\n')
+    with pytest.raises(DatasetError) as raised:
+        check()
+    assert f"{rows}:2" in str(raised.value) and f"{rows}:3" in str(raised.value)
+
+
+def test_an_output_directory_with_another_run_is_refused(check, tmp_path):
+    for name in ("checkpoint-5", "final", "hf_format"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        with pytest.raises(OutputDirectoryError, match=f"another run.*{name}"):
+            check()
+        (tmp_path / "out" / name).rmdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    check()
+
+
+def test_another_run_may_be_replaced_but_not_what_somebody_else_wrote(check, tmp_path):
+    (tmp_path / "out" / "final").mkdir(parents=True)
+    check(overwrite_output_dir=True)
+    (tmp_path / "out" / "hf_format").mkdir()
+    with pytest.raises(OutputDirectoryError, match="hf_format was not written by Training Hub"):
+        check(overwrite_output_dir=True)
+
+
+def test_the_model_is_never_written_over(check, model):
+    with pytest.raises(OutputDirectoryError, match="the model itself"):
+        check(ckpt_output_dir=model, overwrite_output_dir=True)
+
+
+def test_an_output_directory_that_cannot_be_written(check, rows):
+    with pytest.raises(OutputDirectoryError, match="is a file, not a directory"):
+        check(ckpt_output_dir=rows / "out")
+    if os.path.exists("/proc/self"):
+        with pytest.raises(OutputDirectoryError):
+            with RunDirectory(type(rows)("/proc/self/out")).new_run():
+                pass
+
+
+def test_too_little_disk_is_told_before_the_start(check, model):
+    # A sparse file takes no space here, and says that a checkpoint of this model would.
+    with (model / "model.safetensors").open("ab") as weights:
+        weights.truncate(10**13)
+    with pytest.raises(OutputDirectoryError, match="a checkpoint of this model takes 10 TB"):
+        check()
+
+
+def test_a_mistake_found_late_leaves_an_earlier_run_as_it_was(tmp_path):
+    directory = RunDirectory(tmp_path / "out")
+    with directory.new_run():
+        (directory.path / "final").mkdir()
+        (directory.path / "final" / "model").write_text("first")
+    with pytest.raises(UserError), directory.new_run():
+        (directory.path / "final").mkdir()
+        raise UserError("a row that only the tokenizer could refuse")
+    assert (directory.path / "final" / "model").read_text() == "first"
+    fresh = RunDirectory(tmp_path / "fresh")
+    with pytest.raises(UserError), fresh.new_run():
+        raise UserError("likewise")
+    assert not fresh.path.exists()
+
+
+def test_a_run_that_has_started_replaces_the_earlier_one(tmp_path):
+    directory = RunDirectory(tmp_path / "out")
+    with directory.new_run():
+        (directory.path / "final").mkdir()
+    with pytest.raises(UserError), directory.new_run():
+        directory.started()
+        (directory.path / "checkpoint-3").mkdir()
+        raise UserError("after the start")
+    assert [path.name for path in directory.earlier_run()] == ["logs", "checkpoint-3"]
