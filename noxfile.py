@@ -72,7 +72,7 @@ def fresh(session: nox.Session, *built: str) -> None:
 @nox.parametrize("environment", [nox.param(name, id=name) for name in ("core", "plugins", "trl")])
 def tests(session: nox.Session, environment: str) -> None:
     """Test built wheels: the core alone, the core with example plugins, and each plugin with its framework."""
-    tools = ["pytest", "pytest-timeout", "hypothesis", "jsonschema", "pyarrow"]
+    tools = ["pip", "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema", "pyarrow"]
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))

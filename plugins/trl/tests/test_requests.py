@@ -108,17 +108,6 @@ def test_a_row_that_only_the_template_can_refuse_is_named_and_leaves_an_earlier_
         assert json.loads((job["ckpt_output_dir"] / "run.json").read_text())["state"] == "completed"
 
 
-def test_a_model_that_could_not_be_saved_is_refused_before_training(job, model, tmp_path):
-    import shutil
-
-    copy = tmp_path / "model"
-    shutil.copytree(model, copy)
-    settings = json.loads((copy / "generation_config.json").read_text())
-    (copy / "generation_config.json").write_text(json.dumps(settings | {"do_sample": False, "temperature": 0.5}))
-    with pytest.raises(ValueError, match="generation_config"):
-        sft(**{**job, "model_path": copy})
-
-
 def test_a_failing_worker_reports_its_rank_and_cause(job):
     with pytest.raises(TrainingFailedError, match=r"rank \d failed: .*nope.json") as raised:
         sft(**job, nproc_per_node=2, accelerator_config="nope.json")

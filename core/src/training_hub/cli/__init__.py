@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 DEBUG = "--debug"
+INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,9 +24,15 @@ def main(argv: list[str] | None = None) -> int:
         # Taken out here, so that it may stand before or after the subcommand and also covers errors of parsing.
         run([argument for argument in arguments if argument != DEBUG])
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        # Typer has turned Ctrl-C into this code, and said nothing.
+        return _reported(KeyboardInterrupt(), debug=False) if code == INTERRUPTED else code
     except (Exception, KeyboardInterrupt) as error:
-        from training_hub.cli.failures import report
-
-        return report(error, debug=DEBUG in arguments)
+        return _reported(error, debug=DEBUG in arguments)
     return 0
+
+
+def _reported(error: BaseException, *, debug: bool) -> int:
+    from training_hub.cli.failures import report
+
+    return report(error, debug=debug)

@@ -7,10 +7,11 @@ import traceback
 
 import typer
 
+from training_hub.cli import INTERRUPTED
 from training_hub.cli.style import styled
 from training_hub.errors import TrainingHubError, UserError
 
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
+FAILED, MISTAKE = 1, 2
 
 
 def report(error: BaseException, *, debug: bool) -> int:
@@ -18,7 +19,7 @@ def report(error: BaseException, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, KeyboardInterrupt):
-        typer.echo(f"{styled('interrupted', sys.stderr, 'yellow')}", err=True)
+        typer.echo(styled("interrupted", sys.stderr, "yellow"), err=True)
         return INTERRUPTED
     title, message = "error", str(error)
     if not isinstance(error, TrainingHubError):

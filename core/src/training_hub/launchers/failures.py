@@ -46,8 +46,8 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 _TORCHRUN = (
-    re.compile(r"failed \(exitcode: -(?P<signal>\d+)\) local_rank: (?P<rank>\d+)"),
     re.compile(r"rank\s*: (?P<rank>\d+)[^\n]*\n\s*exitcode\s*: -(?P<signal>\d+)"),
+    re.compile(r"failed \(exitcode: -(?P<signal>\d+)\) local_rank: (?P<rank>\d+)"),
 )
 _ENDED_BY_TORCHRUN = signal.SIGTERM
 

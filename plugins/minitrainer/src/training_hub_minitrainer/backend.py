@@ -25,7 +25,13 @@ from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
-from training_hub_minitrainer.layout import cache_directory, framework_directory, full_state_directory
+from training_hub_minitrainer.layout import (
+    cache_directory,
+    framework_directory,
+    full_state_directory,
+    job_file,
+    outcome_file,
+)
 from training_hub_minitrainer.rules import HELD_BACK, OSFT_ONLY, contradictions, rules, settings
 
 DISTRIBUTION = "rhai-innovation-mini-trainer"
@@ -85,14 +91,13 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
 
     def train(self, run: Run) -> TrainingResult:
         assert run.translation.launch is not None
-        logs = run.directory.logs
-        write_json(logs / "job.json", job(run))
+        logs, task, outcome = run.directory.logs, job_file(run.parameters), outcome_file(run.parameters)
+        write_json(task, job(run))
         try:
-            launch(run.translation.launch, [str(logs / "job.json")], logs)
+            launch(run.translation.launch, [str(task)], logs)
         finally:
             shutil.rmtree(cache_directory(run.parameters), ignore_errors=True)
             states = _keep_full_states(run.parameters)
-        outcome = logs / "outcome.json"
         # On a signal the framework saves its state and ends as if all were well.
         if not outcome.exists():
             resume = f": go on with resume_from_full_state_checkpoint={str(states[-1])!r}" if states else ""
@@ -110,6 +115,7 @@ def job(run: Run) -> dict[str, Any]:
     """All that a worker needs to know, as plain data."""
     return {
         "algorithm": run.parameters.algorithm,
+        "backend": run.backend,
         "values": {name: value for name, value in run.parameters.items() if name != "callbacks"},
         "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
         "dataset": asdict(dataset_options(run.parameters)),

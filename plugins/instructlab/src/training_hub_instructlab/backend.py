@@ -1,0 +1,164 @@
+"""The backend: availability, translation, and the start of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from training_hub.backend import Availability, FrameworkBackend
+from training_hub.batches import processes
+from training_hub.devices import devices
+from training_hub.errors import ParameterError
+from training_hub.launchers.local import launch, run_first
+from training_hub.launchers.plan import LaunchPlan, rendezvous
+from training_hub.parameters import Parameters
+from training_hub.request import dataset_options
+from training_hub.runs.directory import write_json
+from training_hub.runs.result import TrainingResult
+from training_hub.runs.run import Run
+from training_hub.translation import Translation, translate
+from training_hub_instructlab.rules import RESUME, accepted, data_directory, further_problems, rules, settings
+
+SUPPORTED = ((0, 16), (0, 17))
+"""Releases of instructlab-training that this plugin was written for: from the first, below the second."""
+
+
+class InstructLabTrainingSFTBackend(FrameworkBackend):
+    """Trains all weights with instructlab-training, sharded over NVIDIA GPUs."""
+
+    algorithms: ClassVar[tuple[str, ...]] = ("sft",)
+    framework: ClassVar[str | None] = "instructlab-training"
+
+    def availability(self) -> Availability:
+        if problem := framework_problem():
+            return Availability(False, problem)
+        here = devices()
+        if here.kind != "cuda":
+            return Availability(False, f"instructlab-training needs an NVIDIA GPU, and there is {here}; backend 'trl' needs none")
+        return Availability(True, f"on {here}")
+
+    def translate(self, parameters: Parameters) -> Translation:
+        here = devices()
+        local = processes(parameters, here)
+        world_size = local * parameters["nnodes"]
+        plan = LaunchPlan(
+            "training_hub_instructlab.worker",
+            local,
+            parameters["nnodes"],
+            parameters["node_rank"],
+            rendezvous(parameters),
+            environment=_environment(parameters),
+        )
+        found = translate(
+            self.name,
+            rules(here, world_size),
+            parameters,
+            settings=settings(parameters, here),
+            accepts=accepted(),
+            launch=plan,
+        )
+        return replace(found, problems=(*found.problems, *further_problems(parameters)))
+
+    def train(self, run: Run) -> TrainingResult:
+        plan = run.translation.launch
+        assert plan is not None
+        directory, logs = run.directory, run.directory.logs
+        working = Path(run.translation.arguments["TrainingArgs"]["ckpt_output_dir"])
+        working.mkdir(parents=True)
+        _put_state(run, working)
+        path = logs / "job.json"
+        write_json(path, job(run))
+        try:
+            run_first(plan, "training_hub_instructlab.rows", [str(path)], logs)
+            launch(plan, [str(path)], logs)
+        finally:
+            shutil.rmtree(plan.environment["HF_DATASETS_CACHE"], ignore_errors=True)
+        outcome = _outcome(logs / "outcome.json")
+        return TrainingResult(
+            checkpoint=Path(outcome["checkpoint"]) if outcome.get("checkpoint") else None,
+            metrics=outcome.get("metrics", {}),
+            backend=self.name,
+            run_dir=directory.path,
+        )
+
+
+def framework_problem() -> str | None:
+    """Why instructlab-training cannot be used, whatever the machine; told from metadata alone."""
+    install = "pip install training-hub-instructlab"
+    try:
+        found = version("instructlab-training")
+    except PackageNotFoundError:
+        return f"instructlab-training is missing: {install}"
+    release = tuple(int(number) for number in re.findall(r"\d+", found)[:2])
+    if not SUPPORTED[0] <= release < SUPPORTED[1]:
+        wanted = " and ".join(f"{sign}{a}.{b}" for sign, (a, b) in zip((">=", "<"), SUPPORTED, strict=True))
+        return f"instructlab-training {found} is installed, and this plugin was written for {wanted}: {install}"
+    missing = [name for name in ("torch", "transformers", "datasets", "accelerate") if find_spec(name) is None]
+    return f"{', '.join(missing)} is missing: {install}" if missing else None
+
+
+def job(run: Run) -> dict[str, Any]:
+    """All that the processes need to know, as plain data."""
+    return {
+        "values": {name: value for name, value in run.parameters.items() if name != "callbacks"},
+        "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
+        "dataset": asdict(dataset_options(run.parameters)),
+        "directory": str(run.directory.path),
+        "data_directory": str(data_directory(run.parameters)),
+    }
+
+
+def _environment(parameters: Parameters) -> dict[str, str]:
+    place = os.path.abspath(parameters["ckpt_output_dir"])  # noqa: PTH100 - Path.resolve would ask the disk
+    return {
+        # The framework asks this variable too, where its argument says no.
+        "TRUST_REMOTE_CODE": str(int(parameters["trust_remote_code"])),
+        # It loads its rows through a cache, which would otherwise grow by a copy of every dataset in the user's home.
+        "HF_DATASETS_CACHE": str(data_directory(parameters) / "cache"),
+        # Two runs on a machine would share the file by which its on-demand checkpoints are asked for.
+        "CHECKPOINT_TRIGGER_FILENAME": f"training-hub-{hashlib.sha256(place.encode()).hexdigest()[:16]}",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def _put_state(run: Run, working: Path) -> None:
+    """Lay the full state to go on from where the framework looks for it by itself."""
+    given = run.translation.arguments.get("plugin", {}).get(RESUME)
+    if given is None:
+        return
+    state = full_state(Path(given))
+    # The framework reads the epoch's number off the name.
+    (working / "full_state").mkdir()
+    (working / "full_state" / "epoch_0").symlink_to(state.resolve(), target_is_directory=True)
+
+
+def full_state(place: Path) -> Path:
+    """The full state in a checkpoint, or in the newest checkpoint of a run that has one.
+
+    Raises:
+        ParameterError: There is none.
+    """
+    checkpoints = sorted(place.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for candidate in (place, place / "full_state", *(path / "full_state" for path in checkpoints)):
+        if (candidate / "training_metadata.json").is_file():
+            return candidate
+    raise ParameterError(
+        f"{RESUME}={place}: there is no full state in it; it is saved with checkpoint_at_epoch=True and "
+        f"accelerate_full_state_at_epoch=True"
+    )
+
+
+def _outcome(path: Path) -> dict[str, Any]:
+    # Only the node of rank 0 has one.
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

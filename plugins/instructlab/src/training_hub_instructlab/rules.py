@@ -1,0 +1,267 @@
+"""What becomes of each hub parameter in instructlab-training, as a table, and which of its own arguments may be given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from training_hub.arguments import fields_of
+from training_hub.batches import row_length
+from training_hub.devices import Devices
+from training_hub.errors import nearest
+from training_hub.parameters import Parameters
+from training_hub.translation import Rule, by_hub, exact, refused
+
+Settings: TypeAlias = dict[str, tuple[Any, str]]
+
+SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
+"""The schedulers that the framework's training script lets through."""
+MAX_GRAD_NORM = 1.0
+"""What the framework scales gradients down to, always."""
+MAIN = "main_ds"
+"""The framework's training script; as the owner of an argument: an option that it has and `TrainingArgs` has not."""
+
+HUBS_OWN: Mapping[str, str] = {
+    "process_data": "the hub makes the tokens and labels, the same as for every backend",
+    "data_process_num_cpu_procs": "the hub makes the tokens and labels",
+    "chat_tmpl_path": "the hub writes conversations with the chat template in the model's directory; put the template there as "
+    "chat_template.jinja",
+    "use_legacy_tmpl": "the hub writes conversations with the chat template in the model's directory; put the template there as "
+    "chat_template.jinja",
+    "mock_data": "the framework has the option and no longer acts on it",
+    "mock_data_len": "the framework has the option and no longer acts on it",
+    "pretraining_config": "give is_pretraining, block_size and document_column_name instead",
+    "lora": "sft trains all weights; adapters are trained by lora_sft",
+}
+"""Fields of the framework's `TrainingArgs` that cannot be given here, and why."""
+
+RESUME = "resume_from_checkpoint"
+"""The plugin's own further keyword: a checkpoint with full state, or a run's directory that has one, to go on from."""
+
+
+def rules(devices: Devices, world_size: int) -> dict[str, Rule]:
+    """The table for `sft`, for the devices at hand."""
+    launched = by_hub(f"{world_size} process{'es' if world_size > 1 else ''}, started by torchrun")
+    saved = "the framework writes it, then it is moved to"
+    return {
+        "model_path": exact("TrainingArgs.model_path"),
+        "data_path": by_hub("read, checked and turned into tokens and labels by the hub"),
+        "ckpt_output_dir": Rule(
+            "hub",
+            "TrainingArgs.ckpt_output_dir",
+            lambda p: str(_working_directory(p)),
+            "the framework writes in logs/instructlab; checkpoints are moved from there to the hub's names",
+        ),
+        "backend": by_hub("this one"),
+        "overwrite_output_dir": by_hub("checked before the run"),
+        "data_output_dir": exact("TrainingArgs.data_output_dir", lambda p: str(data_directory(p))),
+        "trust_remote_code": exact("TrainingArgs.trust_remote_code", note="a TRUST_REMOTE_CODE of the environment is overruled"),
+        "seed": exact("TrainingArgs.random_seed", note="and the hub's choice of validation rows"),
+        "num_epochs": exact("TrainingArgs.num_epochs"),
+        "effective_batch_size": exact(
+            "TrainingArgs.effective_batch_size",
+            note="rows of all processes; the last step of an epoch takes what is left",
+        ),
+        "max_seq_len": exact("TrainingArgs.max_seq_len", row_length, note="the hub leaves out longer rows, with a warning"),
+        "max_tokens_per_gpu": exact(
+            "TrainingArgs.max_batch_len",
+            note="padding included where there is no FlashAttention; rows are shared out by length, so no result changes",
+        ),
+        "learning_rate": exact("TrainingArgs.learning_rate"),
+        "lr_scheduler": exact(f"{MAIN}.lr_scheduler", refuse=_scheduler),
+        "lr_scheduler_kwargs": refused("the framework gives its schedulers no further arguments"),
+        "warmup_steps": exact("TrainingArgs.warmup_steps"),
+        "beta1": exact("TrainingArgs.adamw_betas", _betas),
+        "beta2": exact("TrainingArgs.adamw_betas", _betas),
+        "eps": exact("TrainingArgs.adamw_eps"),
+        "weight_decay": exact("TrainingArgs.adamw_weight_decay", note="of all weights, norms and biases included"),
+        "max_grad_norm": Rule("exact", note=f"always {MAX_GRAD_NORM}; another value is refused", refuse=_grad_norm),
+        "use_liger": exact(
+            "TrainingArgs.use_liger",
+            note=f"with {MAIN}'s model-class, without which the framework would not act on it",
+            refuse=lambda p: _liger(devices) if p["use_liger"] else None,
+        ),
+        "checkpoint_at_epoch": exact("TrainingArgs.checkpoint_at_epoch", note=f"{saved} checkpoint-STEP"),
+        "save_final_checkpoint": exact(f"{MAIN}.save_last", _saves_last, note=f"{saved} final"),
+        "keep_last_checkpoint_only": by_hub("older checkpoints are deleted once a newer one is complete"),
+        "validation_split": exact(
+            "TrainingArgs.validation_split", note="rows drawn by the hub; the framework is made to split off the same"
+        ),
+        "validation_frequency": exact(
+            "TrainingArgs.validation_frequency", note="by default the steps of an epoch, counted once the rows are made"
+        ),
+        "save_best_val_loss": by_hub("a checkpoint when the validation loss improves, kept from deletion"),
+        "val_loss_improvement_threshold": by_hub("least fall that counts"),
+        "is_pretraining": by_hub("documents are cut in blocks, and every token is trained"),
+        "block_size": by_hub("tokens in a block"),
+        "document_column_name": by_hub("key of a document"),
+        "nproc_per_node": launched,
+        "nnodes": launched,
+        "node_rank": by_hub("given to torchrun"),
+        "rdzv_id": by_hub("given to torchrun"),
+        "rdzv_endpoint": by_hub("given to torchrun"),
+        "master_addr": by_hub("given to torchrun"),
+        "master_port": by_hub("given to torchrun"),
+        "wandb_project": exact("TrainingArgs.wandb_project", refuse=_needs_package("wandb_project", "wandb")),
+        "wandb_entity": exact("TrainingArgs.wandb_entity"),
+        "wandb_run_name": exact("TrainingArgs.wandb_run_name"),
+        "tensorboard_log_dir": exact(
+            "TrainingArgs.tensorboard_log_dir", refuse=_needs_package("tensorboard_log_dir", "tensorboard")
+        ),
+        "mlflow_tracking_uri": exact(
+            "TrainingArgs.mlflow_tracking_uri", refuse=_needs_package("mlflow_tracking_uri", "mlflow")
+        ),
+        "mlflow_experiment_name": exact("TrainingArgs.mlflow_experiment_name"),
+        "mlflow_run_name": exact("TrainingArgs.mlflow_run_name"),
+        "callbacks": refused("callbacks are not carried out yet; leave them out"),
+        "save_samples": by_hub(
+            "a checkpoint at the first step that reaches each multiple of so many rows; the framework alone would save "
+            "only where the rows are an exact multiple"
+        ),
+        "accelerate_full_state_at_epoch": exact(
+            "TrainingArgs.accelerate_full_state_at_epoch", note="in checkpoint-STEP/full_state"
+        ),
+        "fsdp_options": exact(
+            "TrainingArgs.fsdp_options",
+            lambda p: _sharding(p, world_size),
+            note="by default HYBRID_SHARD, and FULL_SHARD where a node has one process",
+            refuse=lambda p: _no_sharding(p, world_size),
+        ),
+    }
+
+
+def settings(parameters: Parameters, devices: Devices) -> Settings:
+    """Arguments that no parameter asks for, each set on purpose."""
+    flash = devices.kind == "cuda" and find_spec("flash_attn") is not None
+    asks = bool(parameters["save_samples"] or parameters["save_best_val_loss"])
+    liger: Settings = {f"{MAIN}.model_class": ("Liger", "as use_liger asks")} if parameters["use_liger"] else {}
+    sharding: Settings = {}
+    if parameters["fsdp_options"] is None and _lone_processes(parameters):
+        sharding = {
+            "TrainingArgs.fsdp_options": (
+                {"sharding_strategy": "FULL_SHARD"},
+                "with one process a node HYBRID_SHARD would train replicas that are never brought together",
+            )
+        }
+    return {
+        "TrainingArgs.data_path": (parameters["data_path"], "for the record: the framework is given the hub's rows"),
+        "TrainingArgs.process_data": (False, "the hub makes the tokens and labels"),
+        "TrainingArgs.disable_flash_attn": (
+            not flash,
+            "" if flash else "there is no flash-attn" if devices.kind == "cuda" else f"there is {devices}",
+        ),
+        "TrainingArgs.distributed_backend": ("fsdp", "weights are held in float32 and computed with in bfloat16"),
+        "TrainingArgs.save_samples": (
+            int(asks),
+            "it asks after every step, and the hub says whether to save" if asks else "",
+        ),
+        **liger,
+        **sharding,
+    }
+
+
+def accepted() -> dict[str, frozenset[str]]:
+    """Further keywords by the class that takes them."""
+    return {
+        "TrainingArgs": fields_of("instructlab", "training/config.py", ("TrainingArgs",)) - {"model_config"},
+        MAIN: frozenset({"NEFTune_alpha"}),
+        "plugin": frozenset({RESUME}),
+    }
+
+
+def further_problems(parameters: Parameters) -> Iterator[str]:
+    """What is wrong with further keywords that the framework knows."""
+    further = parameters.further
+    for name in further.keys() & HUBS_OWN.keys():
+        yield f"{name}{parameters.source(name)}: it cannot be given: {HUBS_OWN[name]}"
+    deepspeed = further.get("distributed_backend", "fsdp") == "deepspeed"
+    if deepspeed and find_spec("deepspeed") is None:
+        yield (
+            "distributed_backend='deepspeed': deepspeed is not installed: "
+            'pip install "training-hub-instructlab[deepspeed]"'
+        )
+    if "deepspeed_options" in further:
+        if not deepspeed:
+            yield "deepspeed_options without distributed_backend='deepspeed': nothing would come of it; give both"
+        yield from _unknown_keys("deepspeed_options", further["deepspeed_options"], "DeepSpeedOptions")
+    if deepspeed and parameters["fsdp_options"]:
+        yield "fsdp_options with distributed_backend='deepspeed': give deepspeed_options, or leave DeepSpeed out"
+
+
+def data_directory(parameters: Mapping[str, Any]) -> Path:
+    """Where the hub's rows go."""
+    return Path(parameters["data_output_dir"] or Path(parameters["ckpt_output_dir"]) / "data")
+
+
+def _working_directory(parameters: Mapping[str, Any]) -> Path:
+    return Path(parameters["ckpt_output_dir"]) / "logs" / "instructlab"
+
+
+def _unknown_keys(name: str, given: Any, owner: str) -> Iterator[str]:
+    if not isinstance(given, Mapping):
+        yield f"{name}: expected a mapping; got {given!r}"
+        return
+    known = fields_of("instructlab", "training/config.py", (owner,))
+    for key in given.keys() - known:
+        yield f"{name}: {key!r} is none of {', '.join(sorted(known))}{nearest(str(key), known)}"
+
+
+def _betas(parameters: Mapping[str, Any]) -> list[float]:
+    return [parameters["beta1"], parameters["beta2"]]
+
+
+def _saves_last(parameters: Mapping[str, Any]) -> bool:
+    # The checkpoint of the last epoch is the same; it is linked then, which takes no time.
+    return bool(parameters["save_final_checkpoint"] and not parameters["checkpoint_at_epoch"])
+
+
+def _scheduler(parameters: Parameters) -> str | None:
+    if parameters["lr_scheduler"] in SCHEDULERS:
+        return None
+    return f"the framework knows {', '.join(SCHEDULERS)}"
+
+
+def _grad_norm(parameters: Parameters) -> str | None:
+    if parameters["max_grad_norm"] == MAX_GRAD_NORM:
+        return None
+    return f"the framework always scales gradients down to a norm of {MAX_GRAD_NORM}; leave it out"
+
+
+def _lone_processes(parameters: Mapping[str, Any]) -> bool:
+    return bool(parameters["nnodes"] > 1 and parameters["nproc_per_node"] == 1)
+
+
+def _sharding(parameters: Mapping[str, Any], world_size: int) -> dict[str, Any] | None:
+    options = dict(parameters["fsdp_options"] or {})
+    if options and _lone_processes(parameters):
+        options.setdefault("sharding_strategy", "FULL_SHARD")
+    return options or None
+
+
+def _no_sharding(parameters: Parameters, world_size: int) -> str | None:
+    asked = (parameters["fsdp_options"] or {}).get("sharding_strategy")
+    if asked == "HYBRID_SHARD" and _lone_processes(parameters):
+        return (
+            "with one process a node PyTorch would train a replica on each and never bring them together: give "
+            "FULL_SHARD or SHARD_GRAD_OP"
+        )
+    return None
+
+
+def _needs_package(name: str, package: str) -> Callable[[Parameters], str | None]:
+    def reason(parameters: Parameters) -> str | None:
+        if not parameters[name] or find_spec(package):
+            return None
+        return f"{package} is not installed: pip install {package}"
+
+    return reason
+
+
+def _liger(devices: Devices) -> str | None:
+    if devices.kind != "cuda":
+        return f"Liger's kernels need a GPU, and there is {devices}"
+    if find_spec("liger_kernel"):
+        return None
+    return 'liger-kernel is not installed: pip install "training-hub-instructlab[liger]"'

@@ -1,0 +1,128 @@
+"""One process of a run, under torchrun: `-m training_hub_minitrainer.worker JOB`. It calls mini-trainer's real main."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from training_hub.errors import ModelNotFoundError, ParameterError
+from training_hub.launchers.local import recorded_failure
+from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.events import EventLog
+from training_hub_minitrainer.layout import outcome_file
+
+
+def train(job: dict[str, Any]) -> dict[str, Any] | None:
+    """Train and save; in the main process, say what came of it.
+
+    Args:
+        job: See `training_hub_minitrainer.backend.job`.
+
+    Returns:
+        `checkpoint` and `metrics`; None in the other processes.
+    """
+    from mini_trainer import train as framework
+
+    from training_hub_minitrainer import reporting
+    from training_hub_minitrainer.checkpoints import Checkpoints
+
+    values, directory = job["values"], RunDirectory(Path(job["directory"]))
+    given = training_arguments(job)
+    # The first process of each node writes the rows. The others wait for it where they all meet, in the framework's
+    # own start, and read the rows after that.
+    lengths = _rows(job, directory) if os.environ["LOCAL_RANK"] == "0" else []
+    reporter = None
+    if os.environ["RANK"] == "0":
+        checkpoints = Checkpoints(
+            directory,
+            values["model_path"],
+            keep_last_only=values["keep_last_checkpoint_only"],
+            trust_remote_code=values["trust_remote_code"],
+        )
+        reporter = reporting.Reporter(job, lengths, EventLog(directory.events), checkpoints)
+        reporting.current = reporter
+        given["serialized_callbacks"] = _callbacks()
+    framework.main(**given)
+
+    if reporter is None:
+        return None
+    metrics = reporter.finish()
+    final = reporter.checkpoints.finish(metrics["step"]) if values["save_final_checkpoint"] else None
+    return {"checkpoint": final or reporter.checkpoints.last(), "metrics": metrics}
+
+
+def training_arguments(job: dict[str, Any]) -> dict[str, Any]:
+    """What mini-trainer's main function is called with.
+
+    The names are those of its argument class; four values have another form there. This is for mini-trainer 0.9.x,
+    whose own way from the one to the other starts torchrun itself and is no function of its own.
+    """
+    from mini_trainer import train as framework
+    from mini_trainer.training_types import TrainingArgs, TrainingMode
+
+    values = dict(job["arguments"]["TrainingArgs"])
+    if isinstance(mode := values.get("training_mode"), str):
+        try:
+            values["training_mode"] = TrainingMode(mode.lower())
+        except ValueError:
+            known = ", ".join(member.value for member in TrainingMode)
+            raise ParameterError(f"training_mode={mode!r}: mini-trainer knows {known}") from None
+    if values.get("osft"):
+        values["osft_target_patterns"] = _targets(job)
+    arguments = TrainingArgs(**values)
+    given = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
+    given["lr_scheduler_kwargs"] = json.dumps(given["lr_scheduler_kwargs"] or {})
+    given["osft_target_patterns"] = ",".join(given["osft_target_patterns"] or ()) or None
+    for absent in ("callbacks", "pretraining_config"):
+        del given[absent]
+    if missing := given.keys() - inspect.signature(framework.main).parameters.keys():
+        raise TypeError(f"mini-trainer's main does not take {', '.join(sorted(missing))} of its own TrainingArgs")
+    return given
+
+
+def _targets(job: dict[str, Any]) -> list[str]:
+    """The whole names of the weights to decompose, so that no name is taken for a part of another by surprise."""
+    from training_hub_minitrainer.targets import skeleton, target_weights
+
+    values = job["values"]
+    model, model_type = skeleton(values["model_path"], trust_remote_code=values["trust_remote_code"])
+    return target_weights(model, model_type, values["target_patterns"])
+
+
+def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:
+    from transformers import AutoTokenizer
+
+    from training_hub_minitrainer.rows import write_rows
+
+    values = job["values"]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(values["model_path"], trust_remote_code=values["trust_remote_code"])
+    except OSError as error:
+        raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
+    return write_rows(job, tokenizer, EventLog(directory.events))
+
+
+def _callbacks() -> str:
+    from mini_trainer.callbacks import serialize_callbacks_for_cli
+
+    from training_hub_minitrainer.callback import HubCallback
+
+    return str(serialize_callbacks_for_cli([HubCallback()]))
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    with recorded_failure(RunDirectory(Path(job["directory"])).logs):
+        outcome = train(job)
+        if os.environ["LOCAL_RANK"] == "0":
+            # Each node's caller looks for one; the checkpoint is where the first node is.
+            write_json(outcome_file(job["values"]), outcome or {"checkpoint": None, "metrics": {}})
+
+
+if __name__ == "__main__":
+    main()
