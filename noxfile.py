@@ -95,6 +95,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy", "core/src/training_hub")
+    session.run("python", "docs/generate.py", "--check")
 
 
 @nox.session
@@ -109,6 +110,13 @@ def demo(session: nox.Session) -> None:
     """Train a small model on this machine, and show that it learned."""
     fresh(session, *wheels(session, "core", "trl"))
     session.run("training-hub", "demo", *(session.posargs or ["--output-dir", "demo-output"]), env=OFFLINE)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write the pages of docs/ that follow from the code."""
+    fresh(session, *wheels(session, "core"))
+    session.run("python", "docs/generate.py")
 
 
 @nox.session

@@ -53,7 +53,7 @@ def test_the_broken_one_is_listed_with_its_reason():
     [broken] = [entry for entry in listed if entry["name"] == "broken"]
     assert "cannot import name 'Trainer' from 'some_framework'" in json.dumps(broken)
     [good] = [entry for entry in listed if entry["name"] == "example"]
-    assert good["available"] and set(good["algorithms"]) == {"sft", "dpo"}
+    assert good["state"] == "available" and set(good["algorithms"]) == {"sft", "dpo"}
 
 
 def test_the_broken_one_stops_a_run_that_asks_for_it():

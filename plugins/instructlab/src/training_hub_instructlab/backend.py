@@ -135,9 +135,9 @@ def _put_state(run: Run, working: Path) -> None:
     if given is None:
         return
     state = full_state(Path(given))
-    # The framework reads the epoch's number off the name.
     (working / "full_state").mkdir()
-    (working / "full_state" / "epoch_0").symlink_to(state.resolve(), target_is_directory=True)
+    # The framework takes the highest number; an epoch of this run never has this one, and so never writes there.
+    (working / "full_state" / "epoch_-1").symlink_to(state.resolve(), target_is_directory=True)
 
 
 def full_state(place: Path) -> Path:

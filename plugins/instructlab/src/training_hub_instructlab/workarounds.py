@@ -1,0 +1,88 @@
+"""The places where instructlab-training 0.16 has no public interface for what the hub promises: one function each.
+
+Each replaces one name that the framework's training script is about to import. They are called in the worker, before
+the script runs; nothing happens on import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from training_hub_instructlab.steps import Progress, Step
+
+
+def share_out_padded_rows_evenly() -> None:
+    """Give every rank the same number of forward passes where there is no FlashAttention. For 0.16.
+
+    The framework's packer for padded rows balances tokens and lets ranks have different numbers of passes. Each pass
+    gathers sharded weights from all ranks, so that the rank with more passes waits forever for the others. A rank with
+    fewer gets passes over the framework's own dummy row, which trains nothing, as it does for a rank with no row at all.
+    """
+    from instructlab.training import sampler
+
+    packer = sampler.batch_lengths_to_minibatches_padded
+
+    def even(lengths: list[int], most_tokens: int, ranks: int, rank: int) -> list[list[int]]:
+        shares = [packer(lengths, most_tokens, ranks, each) for each in range(ranks)]
+        passes = max(map(len, shares))
+        return [*shares[rank], *([-1] for _ in range(passes - len(shares[rank])))]
+
+    # Compiled once here, and not again in each of the eight processes that load rows.
+    packer([1], 1, 1, 0)
+    sampler.batch_lengths_to_minibatches_padded = even
+
+
+def observe_steps(progress: Progress) -> None:
+    """Count optimizer steps, and see the learning rate and the gradients' norm of each. For 0.16.
+
+    The framework reports the learning rate of the step to come, and no norm with FSDP.
+    """
+    from instructlab.training import accelerator
+
+    framework: Any = accelerator.Accelerator
+
+    class Observed(framework):  # type: ignore[misc]
+        def take_optimizer_step(self) -> None:
+            self.step_taken = Step(self.optimizer.param_groups[0]["lr"])
+            super().take_optimizer_step()
+            progress.done += 1
+            progress.taken.put(self.step_taken)
+
+        def clip_grad_norm_(self, *args: Any, **kwargs: Any) -> Any:
+            norm = self.accelerator.clip_grad_norm_(*args, **kwargs)
+            self.step_taken.grad_norm = None if norm is None else float(norm)
+            return norm
+
+    accelerator.Accelerator = Observed
+
+
+def decide_on_checkpoints(decide: Callable[..., None]) -> None:
+    """Let the hub say when a checkpoint is saved, and where it goes when it is complete. For 0.16.
+
+    Args:
+        decide: Called on every rank in place of the framework's `save_checkpoint`, with that function first.
+    """
+    from instructlab.training import utils
+
+    save = utils.save_checkpoint
+
+    def save_checkpoint(*args: Any, **kwargs: Any) -> None:
+        decide(save, *args, **kwargs)
+
+    utils.save_checkpoint = save_checkpoint
+
+
+def keep_the_tokenizer_as_it_is(trust_remote_code: bool) -> None:
+    """Load the model's tokenizer, and save it again, unchanged. For 0.16.
+
+    The framework refuses a tokenizer without a chat template, which documents and prompts need not, and adds special
+    tokens, which it would save with the model.
+    """
+    from instructlab.training import tokenizer_utils
+    from transformers import AutoTokenizer
+
+    def setup_tokenizer(model: str, template: str | None = None) -> Any:
+        return AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
+
+    tokenizer_utils.setup_tokenizer = setup_tokenizer

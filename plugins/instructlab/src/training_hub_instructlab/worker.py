@@ -1,0 +1,116 @@
+"""Trains in one of the processes that torchrun starts (`-m training_hub_instructlab.worker JOB`).
+
+It runs the framework's own training script, as its `run_training` would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training_hub.launchers.local import recorded_failure
+from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.events import EventLog
+from training_hub_instructlab.command import command
+from training_hub_instructlab.rows import Rows
+from training_hub_instructlab.rules import MAIN
+from training_hub_instructlab.steps import Progress
+
+if TYPE_CHECKING:
+    from instructlab.training import TrainingArgs
+
+SCRIPT = "instructlab.training.main_ds"
+
+
+def train(job: dict[str, Any]) -> None:
+    """Train, and leave on rank 0 what came of it.
+
+    Args:
+        job: See `training_hub_instructlab.backend.job`.
+    """
+    from instructlab.training.callbacks import serialize_callbacks_for_cli
+    from instructlab.training.utils import check_valid_train_args
+
+    from training_hub_instructlab import reporting, workarounds
+    from training_hub_instructlab.checkpoints import Checkpoints
+
+    values = job["values"]
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    directory = RunDirectory(Path(job["directory"]))
+    events = EventLog(directory.events)
+    rows = Rows.read(Path(job["data_directory"]))
+    arguments = training_arguments(job, rows)
+    check_valid_train_args(arguments)
+
+    working = Path(arguments.ckpt_output_dir)
+    progress = Progress(len(rows.lengths), arguments.effective_batch_size, arguments.num_epochs)
+    progress.done = _steps_before(working, progress)
+    reporting.reporter = reporting.Reporter(
+        events, progress, rows, arguments.random_seed, writes=rank == 0, world_size=world_size
+    )
+    checkpoints = Checkpoints(
+        values, working, directory, events, progress, arguments.validation_frequency, first_step=progress.done
+    )
+    workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
+    workarounds.share_out_padded_rows_evenly()
+    workarounds.observe_steps(progress)
+    workarounds.decide_on_checkpoints(checkpoints.save)
+    if arguments.on_demand_checkpointing:
+        _save_when_told_to_end()
+
+    script = job["arguments"].get(MAIN, {})
+    callbacks = serialize_callbacks_for_cli([reporting.HubCallback()])
+    sys.argv = [SCRIPT, *command(arguments, script), f"--callbacks={callbacks}"]
+    runpy.run_module(SCRIPT, run_name="__main__", alter_sys=True)
+    if rank == 0:
+        checkpoint = checkpoints.finish_run()
+        write_json(
+            directory.logs / "outcome.json", {"checkpoint": checkpoint, "metrics": reporting.reporter.final()}
+        )
+
+
+def training_arguments(job: dict[str, Any], rows: Rows) -> TrainingArgs:
+    """The framework's own arguments, complete now that the rows are counted."""
+    from instructlab.training import TrainingArgs
+
+    given = dict(job["arguments"]["TrainingArgs"])
+    if rows.validation:
+        given["validation_split"] = rows.split
+        given.setdefault("validation_frequency", rows.steps(given["effective_batch_size"]))
+    return TrainingArgs(**given)
+
+
+def _steps_before(working: Path, progress: Progress) -> int:
+    """Steps of the run whose full state the framework will find."""
+    import torch
+
+    found = next((working / "full_state").glob("epoch_*"), None)
+    if found is None:
+        return 0
+    state = torch.load(found / "training_metadata.json", weights_only=True)
+    if "global_step" in state:
+        return int(state["current_epoch"]) * progress.steps_per_epoch + int(state["global_step"])
+    return (int(state["current_epoch"]) + 1) * progress.steps_per_epoch
+
+
+def _save_when_told_to_end() -> None:
+    """Torchrun hands a SIGTERM on to its processes; the framework then saves at the next chance, and ends."""
+    from instructlab.training.on_demand_checkpoint import remove_trigger_file, write_trigger_file
+
+    remove_trigger_file()
+    signal.signal(signal.SIGTERM, lambda number, frame: write_trigger_file())
+
+
+def main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    with recorded_failure(RunDirectory(Path(job["directory"])).logs):
+        train(job)
+
+
+if __name__ == "__main__":
+    main()
