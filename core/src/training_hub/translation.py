@@ -174,7 +174,7 @@ def _apply(
         return Item(name, value, how, note=rule.note, origin=origin)
     result = rule.value(parameters) if rule.value else value
     if result is None:
-        return Item(name, value, "unused" if value is None else rule.how, rule.argument, None, rule.note, origin)
+        return Item(name, value, "unused", rule.argument, None, rule.note, origin)
     _put(arguments, rule.argument, result)
     return Item(name, value, rule.how, rule.argument, result, rule.note, origin)
 

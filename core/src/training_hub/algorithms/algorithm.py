@@ -108,9 +108,11 @@ def described_by(algorithm: type[Algorithm]) -> Callable[[F], F]:
 def run(algorithm: type[Algorithm], args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
     """What an algorithm's function does: choose the backend, create the algorithm, train."""
     from training_hub.registry import create_algorithm
+    from training_hub.runs.log_lines import visible
 
     values = algorithm.by_name(args, given)
     backend = values.pop("backend", None)
     if backend is not None and not isinstance(backend, str):
         raise ParameterError(f"backend: expected the name of a backend; got {backend!r}")
-    return create_algorithm(algorithm.name, backend).train(**values)
+    with visible():
+        return create_algorithm(algorithm.name, backend).train(**values)

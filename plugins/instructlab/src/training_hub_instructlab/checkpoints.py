@@ -33,8 +33,8 @@ class Checkpoints:
     events: EventLog
     progress: Progress
     validation_frequency: int | None
-    first_step: int = 0
-    """Steps of the run that is gone on from; the framework counts from there anew."""
+    counted_from: int = 0
+    """The step from which the framework counts: a run that goes on counts its steps from the start of the epoch."""
     best: float = math.inf
     best_step: int | None = None
 
@@ -61,7 +61,7 @@ class Checkpoints:
     def _improved(self) -> bool:
         if not self.values["save_best_val_loss"] or not self.validation_frequency:
             return False
-        if (self.progress.done - self.first_step) % self.validation_frequency:
+        if (self.progress.done - self.counted_from) % self.validation_frequency:
             return False
         # Every rank is told the same figure, in a thread of the framework's.
         loss = self.progress.validated.get(timeout=600)

@@ -49,12 +49,12 @@ def train(job: dict[str, Any]) -> None:
 
     working = Path(arguments.ckpt_output_dir)
     progress = Progress(len(rows.lengths), arguments.effective_batch_size, arguments.num_epochs)
-    progress.done = _steps_before(working, progress)
+    progress.done, epoch_start = _steps_before(working, progress)
     reporting.reporter = reporting.Reporter(
         events, progress, rows, arguments.random_seed, writes=rank == 0, world_size=world_size
     )
     checkpoints = Checkpoints(
-        values, working, directory, events, progress, arguments.validation_frequency, first_step=progress.done
+        values, working, directory, events, progress, arguments.validation_frequency, counted_from=epoch_start
     )
     workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
     workarounds.share_out_padded_rows_evenly()
@@ -85,17 +85,20 @@ def training_arguments(job: dict[str, Any], rows: Rows) -> TrainingArgs:
     return TrainingArgs(**given)
 
 
-def _steps_before(working: Path, progress: Progress) -> int:
-    """Steps of the run whose full state the framework will find."""
+def _steps_before(working: Path, progress: Progress) -> tuple[int, int]:
+    """Steps of the run whose full state the framework will find, and the step from which the framework counts anew."""
     import torch
 
     found = next((working / "full_state").glob("epoch_*"), None)
     if found is None:
-        return 0
+        return 0, 0
     state = torch.load(found / "training_metadata.json", weights_only=True)
+    epoch = int(state["current_epoch"])
     if "global_step" in state:
-        return int(state["current_epoch"]) * progress.steps_per_epoch + int(state["global_step"])
-    return (int(state["current_epoch"]) + 1) * progress.steps_per_epoch
+        start = epoch * progress.steps_per_epoch
+        return start + int(state["global_step"]), start
+    start = (epoch + 1) * progress.steps_per_epoch
+    return start, start
 
 
 def _save_when_told_to_end() -> None:

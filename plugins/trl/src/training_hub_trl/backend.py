@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,29 +54,35 @@ class TRLBackend(FrameworkBackend):
             parameters,
             settings=settings(parameters, plan, here),
             accepts=accepted(parameters.algorithm),
+            batches=plan,
             launch=started,
         )
 
     def train(self, run: Run) -> TrainingResult:
-        if run.translation.launch is None:
-            from training_hub_trl.worker import train
+        from training_hub_trl.worker import train
 
-            outcome = train(job(run))
-        else:
-            path = run.directory.logs / "job.json"
-            write_json(path, job(run))
-            launch(run.translation.launch, [str(path)], run.directory.logs)
-            outcome = json.loads((run.directory.logs / "outcome.json").read_text(encoding="utf-8"))
-        return TrainingResult(
-            checkpoint=Path(outcome["checkpoint"]) if outcome["checkpoint"] else None,
-            merged_checkpoint=Path(outcome["merged_checkpoint"]) if outcome["merged_checkpoint"] else None,
-            metrics=outcome["metrics"],
-            backend=self.name,
-            run_dir=run.directory.path,
-            model=outcome.get("model"),
-            tokenizer=outcome.get("tokenizer"),
-            trainer=outcome.get("trainer"),
-        )
+        return carry_out(run, train)
+
+
+def carry_out(run: Run, train: Callable[[dict[str, Any]], dict[str, Any]]) -> TrainingResult:
+    """Carry a run out: by `train` in this process, or in the processes that its translation asks for."""
+    if run.translation.launch is None:
+        outcome = train(job(run))
+    else:
+        path = run.directory.logs / "job.json"
+        write_json(path, job(run))
+        launch(run.translation.launch, [str(path)], run.directory.logs)
+        outcome = json.loads((run.directory.logs / "outcome.json").read_text(encoding="utf-8"))
+    return TrainingResult(
+        checkpoint=Path(outcome["checkpoint"]) if outcome["checkpoint"] else None,
+        merged_checkpoint=Path(outcome["merged_checkpoint"]) if outcome["merged_checkpoint"] else None,
+        metrics=outcome["metrics"],
+        backend=run.backend,
+        run_dir=run.directory.path,
+        model=outcome.get("model"),
+        tokenizer=outcome.get("tokenizer"),
+        trainer=outcome.get("trainer"),
+    )
 
 
 def job(run: Run) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Training Hub's backend `unsloth`: low-rank adapters with Unsloth, on NVIDIA's GPUs and on a CPU."""

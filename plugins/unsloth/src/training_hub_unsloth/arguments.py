@@ -1,0 +1,81 @@
+"""Unsloth's own arguments as further keywords, read from its installed source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from training_hub.arguments import fields_of, parameters_of
+from training_hub.devices import Devices
+from training_hub.parameters import Parameters
+from training_hub_trl.backend import accepted as accepted_by_trl
+
+EXPORT = "export"
+"""Owner of what this plugin itself does after training."""
+
+_LOADER = "models/loader.py"
+_REFUSED: Mapping[str, str] = {
+    "full_finetuning": "this backend trains adapters; sft trains all weights",
+    "token": "a secret given here would be kept in the run's manifest; set HF_TOKEN in the environment",
+    "push_to_hub": "a run only writes to ckpt_output_dir; upload from there with `hf upload`",
+    "fast_inference": "it is for generating, by vLLM, and would take the GPU's memory from training",
+}
+_NO_KEYWORDS: Mapping[str, frozenset[str]] = {
+    # What the hub hands over itself, and what only means something to somebody who holds the objects.
+    "from_pretrained": frozenset({"model_name", "on_model_resolved", "auto_model", "auto_config", "dtype"}),
+    "get_peft_model": frozenset({"model", "max_seq_length", "task_type"}),
+    "save_pretrained_gguf": frozenset(
+        {"save_directory", "tokenizer", "quantization_method", "is_main_process", "state_dict", "save_function"}
+        | {"private", "tags", "save_peft_format", "safe_serialization", "variant", "save_method"}
+    ),
+}
+
+
+def accepted() -> dict[str, frozenset[str]]:
+    """Further keywords by the function or class of Unsloth, PEFT or TRL that takes them.
+
+    Raises:
+        LookupError: Unsloth's source has another layout than that of the supported releases.
+    """
+    found = {
+        "get_peft_model": parameters_of("unsloth", "models/llama.py", "FastLlamaModel.get_peft_model")
+        | parameters_of("unsloth", "models/vision.py", "FastBaseModel.get_peft_model")
+        | fields_of("peft", "tuners/lora/config.py", ("LoraConfig",)),
+        "from_pretrained": parameters_of("unsloth", _LOADER, "FastLanguageModel.from_pretrained")
+        | parameters_of("unsloth", _LOADER, "FastModel.from_pretrained"),
+        "SFTConfig": accepted_by_trl("lora_sft")["SFTConfig"],
+        EXPORT: frozenset({"save_gguf"}),
+        "save_pretrained_gguf": parameters_of("unsloth", "save.py", "unsloth_save_pretrained_gguf"),
+    }
+    return {owner: names - _NO_KEYWORDS.get(owner, frozenset()) for owner, names in found.items()}
+
+
+def refusals(parameters: Parameters, devices: Devices) -> list[str]:
+    """Why some further keywords cannot be honoured, though Unsloth has arguments of these names."""
+    problems = []
+    idle = _idle_on_cpu() if devices.kind == "cpu" else frozenset()
+    for name, value in parameters.further.items():
+        reason = _REFUSED.get(name) if value else None
+        if not reason and name in idle:
+            reason = "Unsloth does without it on a CPU"
+        if not reason and name != "save_gguf" and "save_gguf" not in parameters.further and name in _gguf_alone():
+            reason = "it says how a GGUF file is made; say which one with save_gguf, for instance save_gguf='q4_k_m'"
+        if reason:
+            problems.append(f"{name}{parameters.source(name)}: the unsloth backend cannot honour it: {reason}")
+    return problems
+
+
+def _idle_on_cpu() -> frozenset[str]:
+    """Arguments that do something on a GPU, and that Unsloth's CPU functions take and drop."""
+    cpu = [
+        parameters_of("unsloth_zoo", "cpu/loader.py", f"FastCPUModel.{name}")
+        for name in ("from_pretrained", "get_peft_model")
+    ]
+    taken = cpu[0] | cpu[1] | fields_of("peft", "tuners/lora/config.py", ("LoraConfig",))
+    gguf = parameters_of("unsloth_zoo", "cpu/loader.py", "save_pretrained_gguf")
+    own = accepted()
+    return (own["from_pretrained"] | own["get_peft_model"]) - taken | (_gguf_alone() - gguf)
+
+
+def _gguf_alone() -> frozenset[str]:
+    own = accepted()
+    return own["save_pretrained_gguf"] - own["from_pretrained"] - own["get_peft_model"] - own["SFTConfig"]

@@ -1,0 +1,57 @@
+"""Loads the base model with Unsloth, and puts the adapter on it. Unsloth must have been imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AutoConfig
+from unsloth import DEVICE_TYPE, FastLanguageModel, FastVisionModel
+
+from training_hub.errors import ModelError, ModelNotFoundError, ParameterError
+from training_hub_trl.models import check_generation_config, unmatched
+
+
+def load_model(job: dict[str, Any]) -> Any:
+    """The base model with a new adapter.
+
+    Raises:
+        ModelNotFoundError: It is neither here nor on the hub.
+        ModelError: Unsloth cannot train such a model here.
+        ParameterError: target_modules matches nothing, or asks for layers that the model has not.
+    """
+    path, loading = job["values"]["model_path"], dict(job["arguments"]["from_pretrained"])
+    adapter = {name: value for name, value in job["arguments"]["get_peft_model"].items() if value is not None}
+    loading["dtype"] = getattr(torch, loading["dtype"])
+    loading["use_gradient_checkpointing"] = adapter["use_gradient_checkpointing"]
+    # Unsloth loads in 4 bits unless told otherwise.
+    loading = {"load_in_4bit": False} | loading
+    sees = has_vision(path, trust_remote_code=loading["trust_remote_code"])
+    if sees and DEVICE_TYPE == "cpu":
+        raise ModelError(f"model_path={path}: it is a vision-language model, which Unsloth trains on a GPU only")
+    if adapter.get("finetune_vision_layers") and not sees:
+        raise ParameterError(f"finetune_vision_layers=True: {path} has no vision layers; leave it out")
+    kind = FastVisionModel if sees else FastLanguageModel
+    try:
+        model, _ = kind.from_pretrained(**loading)
+    except OSError as error:
+        raise ModelNotFoundError(f"model_path={path}: {error}") from error
+    check_generation_config(model, path)
+    try:
+        return kind.get_peft_model(model, **(_for_vision(adapter) if sees else adapter))
+    except ValueError as error:
+        raise unmatched(error, model, job) from error
+
+
+def has_vision(path: str, *, trust_remote_code: bool) -> bool:
+    """Whether the model also sees."""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    return getattr(config, "vision_config", None) is not None
+
+
+def _for_vision(adapter: dict[str, Any]) -> dict[str, Any]:
+    """With all-linear Unsloth adapts the vision layers whatever the switches say; without it, what they say."""
+    found = {"finetune_vision_layers": False, **adapter}
+    if found.get("target_modules") == "all-linear":
+        del found["target_modules"]
+    return found

@@ -1,0 +1,85 @@
+"""Trains one job: in its own process, or as one of several under torchrun (`-m training_hub_unsloth.worker JOB`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from training_hub.errors import TrainingFailedError
+from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.events import EventLog
+from training_hub_trl.worker import Job, main
+from training_hub_trl.worker import train as train_with_trl
+
+
+def train(job: Job) -> dict[str, Any]:
+    """Train, save, and say what came of it; see `training_hub_trl.worker.train`."""
+    # Before transformers, PEFT and TRL: it changes them as they are imported.
+    import unsloth  # noqa: F401
+
+    from training_hub_unsloth.model import load_model
+
+    outcome = train_with_trl(job, load=load_model, merge=merge)
+    if outcome["trainer"].is_world_process_zero():
+        export(job, outcome)
+    return outcome
+
+
+def merge(job: Job, adapter: Path, directory: Path) -> None:
+    """Save base and adapter merged, by a process in which transformers and PEFT are as they were published.
+
+    Raises:
+        TrainingFailedError: It cannot; the adapter is saved all the same.
+    """
+    logs = RunDirectory(Path(job["directory"])).logs
+    request, log = logs / "merge.json", logs / "merge.log"
+    write_json(request, {"job": job, "adapter": str(adapter), "directory": str(directory)})
+    command = [sys.executable, "-m", "training_hub_unsloth.merge", str(request)]
+    with log.open("wb") as output:
+        code = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, env=_alone(), check=False
+        ).returncode
+    if code:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise TrainingFailedError(
+            f"the adapter is in {adapter}, and could not be merged: {lines[-1] if lines else f'exit code {code}'}\n"
+            f"log: {log}"
+        )
+
+
+def export(job: Job, outcome: dict[str, Any]) -> None:
+    """Write the GGUF files that `save_gguf` asks for, in `gguf`.
+
+    Raises:
+        TrainingFailedError: Unsloth cannot make them; the adapter is saved all the same.
+    """
+    wanted = job["arguments"].get("export", {}).get("save_gguf")
+    if not wanted:
+        return
+    run = RunDirectory(Path(job["directory"]))
+    directory = run.path / "gguf"
+    further = job["arguments"].get("save_pretrained_gguf", {})
+    try:
+        outcome["model"].save_pretrained_gguf(
+            str(directory), outcome["tokenizer"], quantization_method=wanted, **further
+        )
+    # llama.cpp is downloaded, built and run for this, so anything may go wrong; the model is trained by now.
+    except Exception as error:
+        raise TrainingFailedError(
+            f"the adapter is in {outcome['checkpoint']}, and save_gguf={wanted!r} failed: {type(error).__name__}: {error}"
+        ) from error
+    EventLog(run.events).emit("save", step=outcome["metrics"].get("step"), checkpoint=str(directory))
+
+
+def _alone() -> dict[str, str]:
+    """The environment without what torchrun set for this process, and without GPUs."""
+    ours = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours and "TORCHELASTIC" not in name}
+    return kept | {"CUDA_VISIBLE_DEVICES": ""}
+
+
+if __name__ == "__main__":
+    main(train)
