@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 import training_hub
 from training_hub import AlgorithmRegistry, Backend, TrainingHubError, create_algorithm, osft, sft
 from training_hub.errors import (

@@ -4,6 +4,7 @@ import sys
 import textwrap
 
 import pytest
+
 from training_hub import AlgorithmRegistry, create_algorithm, plugins
 from training_hub.errors import AlgorithmNotFoundError, BackendNotFoundError, PluginError
 
@@ -62,7 +63,10 @@ def test_a_plugins_backend_trains(package):
 BROKEN = {
     "raises": ("raise RuntimeError('no such driver')", "fails on import: RuntimeError: no such driver"),
     "leaves": ("import sys; sys.exit(3)", "fails on import: SystemExit: 3"),
-    "old": (GOOD.replace("hooks = 1", "hooks = 0"), "was written for hook version 0; this training-hub speaks version 1"),
+    "old": (
+        GOOD.replace("hooks = 1", "hooks = 0"),
+        "was written for hook version 0; this training-hub speaks version 1",
+    ),
     "silent": (GOOD.replace("training_hub_hooks = 1", ""), "names no training_hub_hooks"),
     "misnamed": (GOOD.replace('"NAME"', '"other"'), "brings no backend of its entry point's name, 'misnamed'"),
     "typo": (GOOD.replace("training_hub_backends", "training_hub_backend"), "unknown hook"),

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+
 from training_hub import SFTAlgorithm, TrainingHubError
 from training_hub.errors import (
     DatasetError,
@@ -159,9 +160,8 @@ def test_an_output_directory_that_cannot_be_written(check, rows):
     with pytest.raises(OutputDirectoryError, match="is a file, not a directory"):
         check(ckpt_output_dir=rows / "out")
     if os.path.exists("/proc/self"):
-        with pytest.raises(OutputDirectoryError):
-            with RunDirectory(type(rows)("/proc/self/out")).new_run():
-                pass
+        with pytest.raises(OutputDirectoryError), RunDirectory(type(rows)("/proc/self/out")).new_run():
+            pass
 
 
 def test_too_little_disk_is_told_before_the_start(check, model):

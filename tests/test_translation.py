@@ -1,6 +1,7 @@
 """Every parameter is translated, applied by the hub, or refused by name."""
 
 import pytest
+
 from training_hub import SFTAlgorithm
 from training_hub.errors import ParameterError
 from training_hub.translation import approximate, by_hub, exact, refused, translate

@@ -8,6 +8,9 @@ What it stands in for, one function each: the device (`tensors_stay_on_the_cpu`)
 (`figures_of_cuda`), how processes talk (`processes_talk_by_gloo`), two places in FSDP (`fsdp_moves_nothing`), and what
 accelerate makes of the machine (`accelerate_sees_several_devices`).
 
+With TRAINING_HUB_CPU_FLOAT32=1 as well, accelerate computes in float32 where the framework asks for bfloat16
+(`accelerate_computes_in_float32`): then two backends differ by what they do, and not by how they round.
+
 What it cannot show: flash-attn, NCCL, DeepSpeed, Liger, memory figures (always 0), and anything about speed.
 """
 
@@ -114,9 +117,23 @@ def accelerate_sees_several_devices() -> None:
     PartialState._prepare_backend = lambda self, *args, **kwargs: ("gloo", DistributedType.MULTI_GPU)
 
 
+def accelerate_computes_in_float32() -> None:
+    """No mixed precision, whatever the framework asks accelerate for."""
+    from accelerate import Accelerator
+
+    real = Accelerator.__init__
+
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs | {"mixed_precision": "no"})
+
+    Accelerator.__init__ = init
+
+
 if os.environ.get("TRAINING_HUB_CPU_DEVICE") == "1" and "LOCAL_RANK" in os.environ:
     tensors_stay_on_the_cpu()
     figures_of_cuda()
     processes_talk_by_gloo()
     fsdp_moves_nothing()
     accelerate_sees_several_devices()
+    if os.environ.get("TRAINING_HUB_CPU_FLOAT32") == "1":
+        accelerate_computes_in_float32()

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training_hub import LoRASFTAlgorithm
 from training_hub.batches import plan_batches, processes
 from training_hub.devices import Devices

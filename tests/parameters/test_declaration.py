@@ -5,10 +5,12 @@ import re
 import typing
 
 import pytest
+
 from training_hub import LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
 from training_hub.algorithms.lora_sft import LoRAParameters
 from training_hub.parameters import Derived
-from training_hub.parameters.description import json_schema, table
+from training_hub.parameters.description import table
+from training_hub.parameters.schema import json_schema
 
 ALGORITHMS = [SFTAlgorithm, OSFTAlgorithm, LoRASFTAlgorithm]
 FUNCTIONS = {SFTAlgorithm: sft, OSFTAlgorithm: osft, LoRASFTAlgorithm: lora_sft}

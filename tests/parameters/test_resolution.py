@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training_hub import LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, TrainingHubCallback, TrainingHubError
 from training_hub.errors import ParameterError
 from training_hub.parameters import resolve

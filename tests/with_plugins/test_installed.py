@@ -59,7 +59,9 @@ def test_the_broken_one_is_listed_with_its_reason():
 def test_the_broken_one_stops_a_run_that_asks_for_it():
     with pytest.raises(PluginError, match="cannot import name 'Trainer'"):
         sft("m", "d", "o", backend="broken")
-    found = run("train", "sft", "--model-path", "m", "--data-path", "d", "--ckpt-output-dir", "o", "--backend", "broken")
+    found = run(
+        "train", "sft", "--model-path", "m", "--data-path", "d", "--ckpt-output-dir", "o", "--backend", "broken"
+    )
     assert found.returncode == 2
     assert "cannot import name 'Trainer'" in found.stderr and "Traceback" not in found.stderr
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
     from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
     from training_hub.hookspecs import hookimpl
-    from training_hub.registry import AlgorithmRegistry, create_algorithm
+    from training_hub.registry import AlgorithmRegistry
     from training_hub.runs.result import TrainingResult
+    from training_hub.selection import create_algorithm
 
 # Names are imported when they are first used, so that `import training_hub` costs next to nothing.
 _HOMES = {
@@ -38,7 +39,7 @@ _HOMES = {
     "TrainingHubError": "training_hub.errors",
     "TrainingResult": "training_hub.runs.result",
     "UserError": "training_hub.errors",
-    "create_algorithm": "training_hub.registry",
+    "create_algorithm": "training_hub.selection",
     "hookimpl": "training_hub.hookspecs",
     "lora_sft": "training_hub.algorithms.lora_sft",
     "osft": "training_hub.algorithms.osft",

@@ -39,7 +39,7 @@ def fields_of(package: str, file: str, classes: tuple[str, ...]) -> frozenset[st
 
 @cache
 def parameters_of(package: str, file: str, function: str) -> frozenset[str]:
-    """Names of the parameters of a function, or of a method given as `Class.method`, without `self`, `*args`, `**kwargs`.
+    """Names of the parameters of a function, or of a method given as `Class.method`, but for `self` and `*`, `**`.
 
     Args:
         package: The top-level package, installed in this interpreter.

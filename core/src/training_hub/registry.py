@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from training_hub import plugins
 from training_hub.algorithms.algorithm import Algorithm
@@ -16,8 +15,6 @@ from training_hub.errors import (
     BackendNotInstalledError,
     nearest,
 )
-
-logger = logging.getLogger("training_hub")
 
 _BUILT_IN = {
     "sft": ("training_hub.algorithms.sft", "SFTAlgorithm"),
@@ -129,25 +126,3 @@ class AlgorithmRegistry:
 def _brought_by_another_entry(backend_name: str) -> type[Backend] | None:
     loaded, _ = plugins.loadable()
     return next((p.backends[backend_name] for p in loaded.values() if backend_name in p.backends), None)
-
-
-def create_algorithm(algorithm_name: str, backend_name: str | None = None, **settings: Any) -> Algorithm:
-    """Make an algorithm that is ready to train.
-
-    Args:
-        algorithm_name: `sft`, `osft`, `lora_sft`, or one that a plugin brings.
-        backend_name: The backend to use; by default the first recommended one that is available here.
-        **settings: Parameters that every `train` starts from.
-
-    Raises:
-        AlgorithmNotFoundError: There is no such algorithm.
-        BackendNotFoundError: There is no such backend, or none is installed.
-        BackendUnavailableError: The backend cannot run on this machine.
-        PluginError: The backend's plugin cannot be loaded.
-    """
-    from training_hub.selection import select
-
-    algorithm = AlgorithmRegistry.get_algorithm(algorithm_name)
-    choice = select(algorithm_name, backend_name)
-    logger.info("%s", choice)
-    return algorithm(choice.backend, **settings)

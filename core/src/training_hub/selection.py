@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from typing import Any
 
 from training_hub import plugins
+from training_hub.algorithms.algorithm import Algorithm
 from training_hub.backend import Backend
 from training_hub.catalog import install_command
 from training_hub.errors import BackendNotFoundError, BackendUnavailableError
 from training_hub.registry import AlgorithmRegistry
+
+logger = logging.getLogger("training_hub")
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,26 @@ class Choice:
     def __str__(self) -> str:
         over = "".join(f"; passed over {name}: {reason}" for name, reason in self.passed_over)
         return f"backend {self.backend.name}: {self.reason}{over}"
+
+
+def create_algorithm(algorithm_name: str, backend_name: str | None = None, **settings: Any) -> Algorithm:
+    """Make an algorithm that is ready to train.
+
+    Args:
+        algorithm_name: `sft`, `osft`, `lora_sft`, or one that a plugin brings.
+        backend_name: The backend to use; by default the first recommended one that is available here.
+        **settings: Parameters that every `train` starts from.
+
+    Raises:
+        AlgorithmNotFoundError: There is no such algorithm.
+        BackendNotFoundError: There is no such backend, or none is installed.
+        BackendUnavailableError: The backend cannot run on this machine.
+        PluginError: The backend's plugin cannot be loaded.
+    """
+    algorithm = AlgorithmRegistry.get_algorithm(algorithm_name)
+    choice = select(algorithm_name, backend_name)
+    logger.info("%s", choice)
+    return algorithm(choice.backend, **settings)
 
 
 def select(algorithm: str, backend: str | None = None) -> Choice:

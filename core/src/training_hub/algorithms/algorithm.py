@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from training_hub.errors import ParameterError
 from training_hub.parameters.declaration import Parameter, declared
-from training_hub.parameters.description import docstring, signature
 from training_hub.parameters.resolution import Contradiction, Parameters, resolve
 
 if TYPE_CHECKING:
     from training_hub.backend import Backend
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Algorithm:
@@ -92,27 +89,3 @@ class Algorithm:
         if twice := named.keys() & given.keys():
             raise TypeError(f"{cls.name}() got several values for {', '.join(sorted(twice))}")
         return {**named, **given}
-
-
-def described_by(algorithm: type[Algorithm]) -> Callable[[F], F]:
-    """Give an algorithm's function the signature and docstring that its declarations make."""
-
-    def decorate(function: F) -> F:
-        function.__signature__ = signature(algorithm.declared(), algorithm.positional)  # type: ignore[attr-defined]
-        function.__doc__ = docstring(algorithm.__doc__ or "", algorithm.declared())
-        return function
-
-    return decorate
-
-
-def run(algorithm: type[Algorithm], args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
-    """What an algorithm's function does: choose the backend, create the algorithm, train."""
-    from training_hub.registry import create_algorithm
-    from training_hub.runs.log_lines import visible
-
-    values = algorithm.by_name(args, given)
-    backend = values.pop("backend", None)
-    if backend is not None and not isinstance(backend, str):
-        raise ParameterError(f"backend: expected the name of a backend; got {backend!r}")
-    with visible():
-        return create_algorithm(algorithm.name, backend).train(**values)

@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Interval
 from typing_extensions import TypedDict, Unpack
 
-from training_hub.algorithms.algorithm import Algorithm, described_by, run
+from training_hub.algorithms.algorithm import Algorithm
+from training_hub.algorithms.function import described_by, run
 from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import Common, FilePath
 from training_hub.parameters.resolution import Contradiction

@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar, Required
 from annotated_types import Interval
 from typing_extensions import TypedDict, Unpack
 
-from training_hub.algorithms.algorithm import Algorithm, described_by, run
+from training_hub.algorithms.algorithm import Algorithm
+from training_hub.algorithms.function import described_by, run
 from training_hub.parameters.declaration import REQUIRED, Param
 from training_hub.parameters.groups import Common
 from training_hub.runs.result import TrainingResult

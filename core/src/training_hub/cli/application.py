@@ -115,7 +115,7 @@ def schema(algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="N
     """
     import json
 
-    from training_hub.parameters.description import json_schema
+    from training_hub.parameters.schema import json_schema
     from training_hub.registry import AlgorithmRegistry
 
     declared = AlgorithmRegistry.get_algorithm(algorithm).declared()

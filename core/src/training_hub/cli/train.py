@@ -9,9 +9,9 @@ import typer
 
 from training_hub.cli.given import Given
 from training_hub.cli.style import styled
-from training_hub.registry import create_algorithm
 from training_hub.runs.log_lines import visible
 from training_hub.runs.result import TrainingResult
+from training_hub.selection import create_algorithm
 
 
 def train(given: Given) -> None:

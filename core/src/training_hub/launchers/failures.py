@@ -23,7 +23,7 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"no space left on device|disk quota exceeded", "free some space, or give ckpt_output_dir on another disk"),
         (
             r"EADDRINUSE|address already in use",
-            "another process listens on that port: give another master_port or rdzv_endpoint, or wait until it has ended",
+            "another process listens on that port: give another master_port or rdzv_endpoint, or wait for its end",
         ),
         (r"OutOfMemoryError|CUDA out of memory|CUDNN_STATUS_ALLOC_FAILED|HIP out of memory", f"GPU memory: {_MEMORY}"),
         (
@@ -38,9 +38,12 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"flash_attn|flash-attn|flash attention", f"flash-attn is missing or does not fit: {_FLASH}"),
         (
             r"no kernel image is available|CUDA driver version is insufficient|forward compatibility was attempted",
-            "this torch was built for other GPUs or a newer driver: install the torch that fits (pytorch.org/get-started)",
+            "this torch was built for other GPUs or a newer driver: install the one that fits (pytorch.org/get-started)",
         ),
-        (r"NCCL error|ncclSystemError|ncclRemoteError|ncclInternalError|ncclUnhandledCudaError", f"{_ANOTHER}; set NCCL_DEBUG=INFO"),
+        (
+            r"NCCL error|ncclSystemError|ncclRemoteError|ncclInternalError|ncclUnhandledCudaError",
+            f"{_ANOTHER}; set NCCL_DEBUG=INFO",
+        ),
         (r"connection (was )?(closed|reset) by peer|broken pipe|socket closed", _ANOTHER),
     )
 )
@@ -85,6 +88,6 @@ def meaning(ended_by: signal.Signals) -> str:
                 "fewer processes on this node, or on a machine with more memory"
             )
         case signal.SIGSEGV | signal.SIGBUS | signal.SIGILL | signal.SIGFPE | signal.SIGABRT:
-            return "a library crashed: the last lines of the log may name it; often one that was built for another torch or driver"
+            return "a library crashed, often one built for another torch or driver: the last lines of the log may name it"
         case _:
             return "somebody, or a scheduler, ended it"

@@ -23,7 +23,7 @@ class LaunchPlan:
     interpreter: str = ""
     """The interpreter that runs it; the caller's own when empty."""
     torchrun: bool = True
-    """Whether torchrun starts them. Not for one process that must not know of others: frameworks tell by its variables."""
+    """Whether torchrun starts them. Without it there is one process, which must not look like one of several."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables set besides those of the caller."""
 

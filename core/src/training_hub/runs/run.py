@@ -77,7 +77,9 @@ def _recorded(backend: FrameworkBackend, run: Run) -> TrainingResult:
         run.events.emit("fail", error=type(error).__name__, message=str(error))
         write_json(directory.manifest, manifest | {"state": state, "end": time.time(), "cause": str(error)})
         if isinstance(error, Exception) and not isinstance(error, TrainingHubError):
-            raise TrainingFailedError(f"training with {backend.name} failed: {type(error).__name__}: {error}") from error
+            raise TrainingFailedError(
+                f"training with {backend.name} failed: {type(error).__name__}: {error}"
+            ) from error
         raise
     run.events.emit("end", metrics=result.metrics)
     write_json(

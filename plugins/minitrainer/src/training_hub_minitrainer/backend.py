@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -77,7 +78,7 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
             parameters["nnodes"],
             parameters["node_rank"],
             rendezvous(parameters),
-            environment={"HF_DATASETS_CACHE": str(cache_directory(parameters))},
+            environment=_environment(parameters),
         )
         translation = translate(
             "mini-trainer",
@@ -120,6 +121,16 @@ def job(run: Run) -> dict[str, Any]:
         "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
         "dataset": asdict(dataset_options(run.parameters)),
         "directory": str(run.directory.path),
+    }
+
+
+def _environment(parameters: Parameters) -> dict[str, str]:
+    place = os.path.abspath(parameters["ckpt_output_dir"])  # noqa: PTH100 - Path.resolve would ask the disk
+    return {
+        # The framework loads its rows through a cache, which would grow by a copy of every dataset in the user's home.
+        "HF_DATASETS_CACHE": str(cache_directory(parameters)),
+        # Two runs on a machine would share the file by which their states are asked for.
+        "CHECKPOINT_TRIGGER_FILENAME": f"training-hub-{hashlib.sha256(place.encode()).hexdigest()[:16]}",
     }
 
 

@@ -13,6 +13,10 @@ from transformers import AutoConfig, GenerationConfig
 from training_hub.runs.directory import RunDirectory, write_json
 
 
+_CHANGED = ("use_cache", "bos_token_id", "eos_token_id")
+"""What the framework writes over in the configuration. A missing padding token, which it fills in, may stay."""
+
+
 class Checkpoints:
     """The checkpoints of a run, as they come. Used by the main process alone."""
 
@@ -55,7 +59,10 @@ class Checkpoints:
         """The final checkpoint. The framework saves none where it has just saved the same weights for another reason."""
         last, final = self.directory.path / f"checkpoint-{step}", self.directory.final
         if not final.exists():
-            shutil.copytree(last, final, copy_function=_same)
+            partial = final.with_name(".final")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(last, partial, copy_function=_same)
+            partial.rename(final)
         return final
 
     def last(self) -> Path | None:
@@ -67,9 +74,9 @@ class Checkpoints:
         """Give back what the framework changed for training, or left out."""
         path = checkpoint / "config.json"
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for part, original in ((config, self._config), (config.get("text_config"), self._config.get_text_config())):
-            if part and "use_cache" in part:
-                part["use_cache"] = getattr(original, "use_cache", True)
+        original = self._config.get_text_config()
+        for part in (config, config.get("text_config", {})):
+            part.update({name: getattr(original, name, part[name]) for name in _CHANGED if name in part})
         config["architectures"] = [name.removesuffix("WithOSFT") for name in config.get("architectures") or ()] or None
         write_json(path, config)
         if self._generation is not None:
