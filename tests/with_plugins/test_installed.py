@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
 import training_hub
 from training_hub import AlgorithmRegistry, create_algorithm, plugins, sft
 from training_hub.errors import PluginError

@@ -193,8 +193,8 @@ def _further(
         if owner is None:
             known = [*parameters.declared, *(n for names in accepts.values() for n in names)]
             problems.append(
-                f"{name}{parameters.source(name)}: neither a parameter of {parameters.algorithm} nor an argument of the "
-                f"{backend} backend's framework{nearest(name, known)}"
+                f"{name}{parameters.source(name)}: neither a parameter of {parameters.algorithm} nor an argument of "
+                f"the {backend} backend's framework{nearest(name, known)}"
             )
         elif owned_by := owned.get(f"{owner}.{name}"):
             problems.append(

@@ -5,9 +5,10 @@ import random
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from training_hub.runs.events import read_events
 from training_hub_trl.demo import make_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 # One thread, so that a process alone and one of two do the same sums in the same order.
 torch.set_num_threads(1)

@@ -5,6 +5,9 @@ import json
 
 import pytest
 from peft import LoraConfig
+from transformers import BitsAndBytesConfig
+from trl import SFTConfig
+
 from training_hub import AlgorithmRegistry, LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
 from training_hub.errors import (
     BackendUnavailableError,
@@ -13,8 +16,6 @@ from training_hub.errors import (
     TrainingFailedError,
 )
 from training_hub_trl.backend import TRLBackend, accepted
-from transformers import BitsAndBytesConfig
-from trl import SFTConfig
 
 NEEDED = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
 ALGORITHMS = {SFTAlgorithm: {}, OSFTAlgorithm: {"unfreeze_rank_ratio": 0.25}, LoRASFTAlgorithm: {}}

@@ -5,9 +5,10 @@ import json
 import peft
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from training_hub import lora_sft, osft, sft
 from training_hub_trl.osft import preserved_rank, protected_share
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 ALGORITHMS = {"sft": (sft, {}), "osft": (osft, {"unfreeze_rank_ratio": 0.25}), "lora_sft": (lora_sft, {"lora_r": 8})}
 

@@ -38,7 +38,7 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"flash_attn|flash-attn|flash attention", f"flash-attn is missing or does not fit: {_FLASH}"),
         (
             r"no kernel image is available|CUDA driver version is insufficient|forward compatibility was attempted",
-            "this torch was built for other GPUs or a newer driver: install the one that fits (pytorch.org/get-started)",
+            "this torch was built for other GPUs or a newer driver: install the one that fits (pytorch.org)",
         ),
         (
             r"NCCL error|ncclSystemError|ncclRemoteError|ncclInternalError|ncclUnhandledCudaError",
@@ -88,6 +88,6 @@ def meaning(ended_by: signal.Signals) -> str:
                 "fewer processes on this node, or on a machine with more memory"
             )
         case signal.SIGSEGV | signal.SIGBUS | signal.SIGILL | signal.SIGFPE | signal.SIGABRT:
-            return "a library crashed, often one built for another torch or driver: the last lines of the log may name it"
+            return "a library crashed, often one built for another torch or driver: see the last lines of the log"
         case _:
             return "somebody, or a scheduler, ended it"

@@ -3,10 +3,11 @@
 from typing import Annotated, ClassVar
 
 from annotated_types import Gt
+from typing_extensions import TypedDict
+
 from training_hub import Algorithm
 from training_hub.parameters import Param
 from training_hub.parameters.groups import Common
-from typing_extensions import TypedDict
 
 
 class DPOOptions(TypedDict, total=False):
