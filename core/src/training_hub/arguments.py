@@ -61,6 +61,20 @@ def parameters_of(package: str, file: str, function: str) -> frozenset[str]:
 
 
 @cache
+def keys_of(package: str, file: str, constant: str) -> frozenset[str]:
+    """Keys of a dictionary that a module writes out at its top level: the names of choices, say.
+
+    Raises:
+        LookupError: The package, file or dictionary is not there: the framework is of a version with another layout.
+    """
+    for node in _source(package, file).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            if constant in {target.id for target in node.targets if isinstance(target, ast.Name)}:
+                return frozenset(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
+    raise LookupError(f"{package}/{file} has no dictionary {constant}")
+
+
+@cache
 def _source(package: str, file: str) -> ast.Module:
     spec = find_spec(package)
     roots = list(spec.submodule_search_locations or ()) if spec else []

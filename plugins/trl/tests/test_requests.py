@@ -52,8 +52,10 @@ def test_fields_read_from_source_are_those_of_the_classes():
 
 
 def test_the_frameworks_own_arguments_pass_and_are_seen_by_it(job):
-    result = sft(**{**job, "num_epochs": 1}, neftune_noise_alpha=0.1, max_steps=2)
+    result = sft(**{**job, "num_epochs": 1}, neftune_noise_alpha=0.1, max_steps=2, gradient_checkpointing=True)
     assert result.trainer.args.neftune_noise_alpha == 0.1
+    assert result.trainer.args.gradient_checkpointing
+    assert result.model.is_gradient_checkpointing
     assert result.metrics["step"] == 2
 
 

@@ -55,15 +55,13 @@ class Checkpoints:
                     shutil.rmtree(older)
         return place
 
-    def finish(self, step: int) -> Path:
-        """The final checkpoint. The framework saves none where it has just saved the same weights for another reason."""
-        last, final = self.directory.path / f"checkpoint-{step}", self.directory.final
-        if not final.exists():
-            partial = final.with_name(".final")
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(last, partial, copy_function=_same)
-            partial.rename(final)
-        return final
+    def link_final(self, step: int) -> None:
+        """Give the checkpoint of the last step a second place, as the final one."""
+        final = self.directory.final
+        partial = final.with_name(".final")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(self.directory.path / f"checkpoint-{step}", partial, copy_function=_same)
+        partial.rename(final)
 
     def last(self) -> Path | None:
         """The newest checkpoint of the run."""

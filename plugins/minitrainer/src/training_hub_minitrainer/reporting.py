@@ -58,6 +58,15 @@ class Reporter:
         overall = {"seconds": seconds, "tokens_per_second": self.tokens / seconds if seconds > 0 else None}
         return {**self.last, **overall}
 
+    def final_checkpoint(self) -> Path:
+        """The model as it is at the end of training."""
+        final, step = self.checkpoints.directory.final, self.last["step"]
+        # The framework saves none where it has just saved the same weights for another reason.
+        if not final.exists():
+            self.checkpoints.link_final(step)
+            self.events.emit("save", step=step, checkpoint=str(final))
+        return final
+
     @property
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.lengths) / self.batch)
@@ -92,8 +101,7 @@ class Reporter:
             "tokens_per_second": tokens / (now - self.logged) if now > self.logged else None,
         }
         self.logged = now
-        validation = {"validation_loss"}
-        figures = {name: value for name, value in self.last.items() if name not in validation}
+        figures = {name: value for name, value in self.last.items() if name != "validation_loss"}
         self.events.emit("step", **figures, framework=context.batch_metrics)
 
     def _on_evaluate(self, context: TrainingContext) -> None:

@@ -52,8 +52,8 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
     if reporter is None:
         return None
     metrics = reporter.finish()
-    final = reporter.checkpoints.finish(metrics["step"]) if values["save_final_checkpoint"] else None
-    return {"checkpoint": final or reporter.checkpoints.last(), "metrics": metrics}
+    checkpoint = reporter.final_checkpoint() if values["save_final_checkpoint"] else reporter.checkpoints.last()
+    return {"checkpoint": checkpoint, "metrics": metrics}
 
 
 def training_arguments(job: dict[str, Any]) -> dict[str, Any]:

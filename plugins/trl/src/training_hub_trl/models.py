@@ -81,7 +81,7 @@ def _adapted(model: PreTrainedModel, job: dict[str, Any]) -> Any:
         raise unmatched(error, model, job) from error
 
 
-def unmatched(error: ValueError, model: PreTrainedModel, job: dict[str, Any]) -> ValueError:
+def unmatched(error: Exception, model: PreTrainedModel, job: dict[str, Any]) -> Exception:
     """The error to raise for one of PEFT's: where target_modules matches nothing, one that has the names it could."""
     if "arget modules" not in str(error):
         return error

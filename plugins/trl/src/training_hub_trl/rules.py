@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from training_hub.arguments import fields_of
 from training_hub.batches import BatchPlan
 from training_hub.devices import Devices
 from training_hub.parameters import Parameters
@@ -25,9 +26,11 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
     gpu = devices.kind == "cuda"
     adapter = parameters.algorithm == "lora_sft"
     half = _computes_in_bf16(parameters, devices)
-    packing = bool(parameters.get("sample_packing"))
-    sharding: Settings = {"SFTConfig.fsdp": (True, "as fsdp_options asks")} if parameters.get("fsdp_options") else {}
-    return sharding | {
+    packing = bool(parameters.get("sample_packing") or parameters.further.get("packing"))
+    return {
+        **({"SFTConfig.fsdp": (True, "as fsdp_options asks")} if parameters.get("fsdp_options") else {}),
+        **({} if adapter else _without_parameters_of_their_own(plan, packing)),
+        **_checkpointing(parameters, gpu),
         "from_pretrained.dtype": (
             "bfloat16" if adapter and half else "float32",
             "trained weights are held in float32; the frozen ones under an adapter in what is computed in",
@@ -35,7 +38,6 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
         "from_pretrained.use_safetensors": (True, "a pickle can run code"),
         "SFTConfig.bf16": (half, "mixed precision where the GPU has it") if not adapter else (half, "as bf16 says"),
         "SFTConfig.use_cpu": (devices.kind == "cpu", str(devices)),
-        "SFTConfig.gradient_checkpointing": (gpu, "saves memory on a GPU for some time; the result is the same"),
         "SFTConfig.max_length": (
             parameters["max_seq_len"] if packing else None,
             "rows are never truncated: the hub leaves out those that are too long",
@@ -51,13 +53,30 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
         "SFTConfig.loss_type": ("nll", "cross-entropy"),
         "SFTConfig.optim": ("adamw_torch_fused" if gpu else "adamw_torch", "AdamW"),
         "SFTConfig.logging_strategy": ("steps", "events are written by steps"),
-        **({} if adapter else {"SFTConfig.logging_steps": (1, "an event a step")}),
         "SFTConfig.logging_first_step": (True, "the first step shows whether training starts from where it should"),
         "SFTConfig.logging_nan_inf_filter": (False, "a NaN must be seen"),
         "SFTConfig.save_strategy": ("no", "the hub says when to save"),
         "SFTConfig.disable_tqdm": (True, "progress is read from the events"),
         "SFTConfig.ddp_find_unused_parameters": (False, "every trained weight takes part in each step"),
     }
+
+
+def _without_parameters_of_their_own(plan: BatchPlan, packing: bool) -> Settings:
+    """What only `lora_sft` has parameters for."""
+    return {
+        "SFTConfig.logging_steps": (1, "an event a step"),
+        "SFTConfig.per_device_eval_batch_size": (1 if packing else plan.micro_batch_size, "as in training"),
+    }
+
+
+def _checkpointing(parameters: Parameters, gpu: bool) -> Settings:
+    # transformers 5.22 renamed it, and lets the new name win over the old one without a word.
+    names = ("activation_checkpointing", "gradient_checkpointing")
+    if any(name in parameters.further for name in names):
+        return {}
+    known = fields_of("transformers", "training_args.py", ("TrainingArguments",))
+    name = next(name for name in names if name in known)
+    return {f"SFTConfig.{name}": (gpu, "saves memory on a GPU for some time; the result is the same")}
 
 
 def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:

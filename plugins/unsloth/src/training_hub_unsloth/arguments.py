@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from training_hub.arguments import fields_of, parameters_of
+from training_hub.arguments import fields_of, keys_of, parameters_of
 from training_hub.devices import Devices
+from training_hub.errors import nearest
 from training_hub.parameters import Parameters
 from training_hub_trl.backend import accepted as accepted_by_trl
 
@@ -61,6 +62,24 @@ def refusals(parameters: Parameters, devices: Devices) -> list[str]:
             reason = "it says how a GGUF file is made; say which one with save_gguf, for instance save_gguf='q4_k_m'"
         if reason:
             problems.append(f"{name}{parameters.source(name)}: the unsloth backend cannot honour it: {reason}")
+    return problems + _unknown_gguf(parameters)
+
+
+def _unknown_gguf(parameters: Parameters) -> list[str]:
+    """Kinds of GGUF file that Unsloth does not know, or makes only with an importance matrix: else said after training."""
+    wanted = parameters.further.get("save_gguf") or []
+    plain = keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
+    with_matrix = keys_of("unsloth", "save.py", "IMATRIX_QUANTS")
+    problems = []
+    for kind in [wanted] if isinstance(wanted, str) else wanted:
+        if kind in plain or (kind in with_matrix and "imatrix_file" in parameters.further):
+            continue
+        reason = (
+            "it needs an importance matrix: give imatrix_file"
+            if kind in with_matrix
+            else f"no such kind{nearest(str(kind), plain | with_matrix)}; there are: {', '.join(sorted(plain))}"
+        )
+        problems.append(f"save_gguf={kind!r}{parameters.source('save_gguf')}: {reason}")
     return problems
 
 

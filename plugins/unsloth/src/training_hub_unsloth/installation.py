@@ -31,7 +31,9 @@ def obstacle(devices: Devices) -> str | None:
     if unfit := _unfit(found):
         return f"{'; '.join(unfit)}: give Unsloth an environment of its own, or {_INSTALL}"
     if devices.kind == "mps":
-        return "on Apple's GPUs Unsloth trains through MLX, which this backend does not drive; the trl backend trains here"
+        return (
+            "on Apple's GPUs Unsloth trains through MLX, which this backend does not drive; the trl backend trains here"
+        )
     if devices.kind == "cuda" and sys.platform != "win32" and find_spec("triton") is None:
         return "Unsloth's kernels need Triton, which is not installed: pip install triton"
     return None

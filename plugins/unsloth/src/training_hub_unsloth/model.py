@@ -39,8 +39,9 @@ def load_model(job: dict[str, Any]) -> Any:
     check_generation_config(model, path)
     try:
         return kind.get_peft_model(model, **(_for_vision(adapter) if sees else adapter))
-    except ValueError as error:
-        raise unmatched(error, model, job) from error
+    except (TypeError, ValueError) as error:
+        known = unmatched(error, model, job)
+        raise known if known is not error else ParameterError(f"Unsloth refuses the adapter: {error}") from error
 
 
 def has_vision(path: str, *, trust_remote_code: bool) -> bool:

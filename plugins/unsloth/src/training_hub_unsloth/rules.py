@@ -31,37 +31,47 @@ def rules(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
     gpu = devices.kind == "cuda"
     return shared | {
         "model_path": exact("from_pretrained.model_name"),
-        "max_seq_len": exact("from_pretrained.max_seq_length", note="longer rows are left out by the hub, with a warning"),
+        "max_seq_len": exact(
+            "from_pretrained.max_seq_length", note="longer rows are left out by the hub, with a warning"
+        ),
         "seed": exact("SFTConfig.seed", note="also get_peft_model.random_state, and the hub's order of rows"),
         "use_liger": refused("Unsloth brings fused kernels of its own, which Liger's would replace"),
         "target_modules": replace(
             shared["target_modules"],
             note="by default the linear layers but the head; of a vision-language model those of the language part",
         ),
-        "init_lora_weights": replace(
-            shared["init_lora_weights"], refuse=lambda p: _STARTS_THAT_NEED_DATA.get(str(p["init_lora_weights"]))
+        "init_lora_weights": replace(shared["init_lora_weights"], refuse=_no_such_start),
+        "bnb_4bit_quant_type": by_hub(
+            "nf4 is what Unsloth quantises to", refuse=_four_bit("bnb_4bit_quant_type", "nf4")
         ),
-        "bnb_4bit_quant_type": by_hub("nf4 is what Unsloth quantises to", refuse=_four_bit("bnb_4bit_quant_type", "nf4")),
-        "bnb_4bit_use_double_quant": by_hub(
-            "Unsloth always does", refuse=_four_bit("bnb_4bit_use_double_quant", True)
-        ),
+        "bnb_4bit_use_double_quant": by_hub("Unsloth always does", refuse=_four_bit("bnb_4bit_use_double_quant", True)),
         "bnb_4bit_compute_dtype": by_hub(
             "4-bit weights are computed in what everything is computed in",
-            refuse=lambda p: _four_bit("bnb_4bit_compute_dtype", dtype(p, devices))(p)
-            if p.given("bnb_4bit_compute_dtype")
-            else None,
+            refuse=lambda p: (
+                _four_bit("bnb_4bit_compute_dtype", dtype(p, devices))(p) if p.given("bnb_4bit_compute_dtype") else None
+            ),
         ),
         "flash_attention": by_hub(
             "Unsloth takes the fastest attention that is installed",
             refuse=lambda p: _attention(p["flash_attention"], shared["flash_attention"], p),
         ),
+        "sample_packing": replace(
+            shared["sample_packing"],
+            refuse=lambda p: (
+                None if gpu or not p["sample_packing"] else "Unsloth packs on a GPU only; the trl backend does"
+            ),
+        ),
         "bf16": replace(shared["bf16"], refuse=lambda p: _bf16(p, devices)),
         "enable_model_splitting": replace(
             shared["enable_model_splitting"],
-            value=lambda p: "balanced" if p["enable_model_splitting"] else {"": 0} if gpu and plan.world_size == 1 else None,
+            value=lambda p: (
+                "balanced" if p["enable_model_splitting"] else {"": 0} if gpu and plan.world_size == 1 else None
+            ),
             note="one process on one GPU, or over all of them",
         ),
-        "save_merged_model": by_hub("base and adapter are merged on the CPU by a process of its own, saved in `merged`"),
+        "save_merged_model": by_hub(
+            "base and adapter are merged on the CPU by a process of its own, saved in `merged`"
+        ),
         "finetune_vision_layers": approximate(
             "get_peft_model.finetune_vision_layers",
             "the hub's rows are text, which does not pass through the vision layers: their adapters are made, saved, "
@@ -88,8 +98,16 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> trl.S
             "saves memory on a GPU for some time; the result is the same",
         ),
         "SFTConfig.gradient_checkpointing": (bool(checkpointing), "as use_gradient_checkpointing says"),
-        "SFTConfig.padding_free": (False, "rows lie beside each other, as on the other backends, unless packed"),
-        **({} if not gpu else {"from_pretrained.use_exact_model_name": (True, "the model named, and no quantised copy")}),
+        **(
+            {}
+            if not gpu
+            else {"from_pretrained.use_exact_model_name": (True, "the model named, and no quantised copy")}
+        ),
+        **(
+            {}
+            if parameters["sample_packing"]
+            else {"SFTConfig.padding_free": (False, "rows lie beside each other, as on the other backends")}
+        ),
         **(
             {}
             if not parameters["finetune_vision_layers"]
@@ -121,6 +139,16 @@ def _four_bit(name: str, only: Any) -> Callable[[Parameters], str | None]:
     return refuse
 
 
+def _no_such_start(parameters: Parameters) -> str | None:
+    name = str(parameters["init_lora_weights"])
+    if name != "loftq":
+        return _STARTS_THAT_NEED_DATA.get(name)
+    if not parameters["loftq_config"]:
+        return "it needs loftq_config, for instance {'loftq_bits': 4}"
+    missing = [package for package in ("bitsandbytes", "scipy") if not find_spec(package)]
+    return f"PEFT needs {' and '.join(missing)} for it: pip install {' '.join(missing)}" if missing else None
+
+
 def _attention(asked: bool | None, of_trl: Rule, parameters: Parameters) -> str | None:
     if asked:
         assert of_trl.refuse
@@ -138,7 +166,11 @@ def _bf16(parameters: Parameters, devices: Devices) -> str | None:
         return f"Unsloth computes in float32 here: there is {devices}" if asked else None
     if asked:
         return None if devices.bf16 else "this GPU does not compute in bfloat16"
-    return None if parameters["fp16"] or not devices.bf16 else "on a GPU Unsloth computes in bfloat16, or float16 with fp16"
+    return (
+        None
+        if parameters["fp16"] or not devices.bf16
+        else "on a GPU Unsloth computes in bfloat16, or float16 with fp16"
+    )
 
 
 def _vision(devices: Devices) -> str:

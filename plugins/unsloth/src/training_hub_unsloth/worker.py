@@ -21,8 +21,9 @@ def train(job: Job) -> dict[str, Any]:
     import unsloth  # noqa: F401
 
     from training_hub_unsloth.model import load_model
+    from training_hub_unsloth.trainer import UnslothHubTrainer
 
-    outcome = train_with_trl(job, load=load_model, merge=merge)
+    outcome = train_with_trl(job, load=load_model, trainer_class=UnslothHubTrainer, merge=merge)
     if outcome["trainer"].is_world_process_zero():
         export(job, outcome)
     return outcome
@@ -39,9 +40,7 @@ def merge(job: Job, adapter: Path, directory: Path) -> None:
     write_json(request, {"job": job, "adapter": str(adapter), "directory": str(directory)})
     command = [sys.executable, "-m", "training_hub_unsloth.merge", str(request)]
     with log.open("wb") as output:
-        code = subprocess.run(
-            command, stdout=output, stderr=subprocess.STDOUT, env=_alone(), check=False
-        ).returncode
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=_alone(), check=False).returncode
     if code:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise TrainingFailedError(

@@ -1,0 +1,1 @@
+"""The checks by theme; `training_hub.testing.contract` puts them together."""

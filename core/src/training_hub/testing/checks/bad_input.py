@@ -1,0 +1,128 @@
+"""A mistake of the user's is answered with what is wrong and where, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from training_hub.errors import UserError
+from training_hub.testing.checks.processes import _first
+from training_hub.testing.checks.subject import Subject
+from training_hub.testing.runs import Runs, Toy, left_in
+from training_hub.testing.toy import conversations, write_rows
+
+Mistake: TypeAlias = Callable[[Path, Toy], tuple[Mapping[str, Any], str]]
+"""Makes the mistake in a directory: the parameters that differ, and what the error must say."""
+
+
+def _missing_model(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    return {"model_path": str(place / "no-model")}, "no-model"
+
+
+def _model_without_weights(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    shutil.copytree(toy.model, place / "hollow", ignore=shutil.ignore_patterns("*.safetensors"))
+    return {"model_path": str(place / "hollow")}, "safetensors"
+
+
+def _missing_data(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    return {"data_path": str(place / "no-rows.jsonl")}, "no-rows.jsonl"
+
+
+def _empty_data(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    (place / "empty.jsonl").touch()
+    return {"data_path": str(place / "empty.jsonl")}, "empty.jsonl"
+
+
+def _bad_row(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    write_rows(place / "bad.jsonl", [*conversations(2), {"messages": [{"role": "user"}]}])
+    return {"data_path": str(place / "bad.jsonl")}, "bad.jsonl:3"
+
+
+def _another_run(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    (place / "out").mkdir()
+    (place / "out" / "run.json").write_text("{}", encoding="utf-8")
+    return {}, "holds another run"
+
+
+def _a_frameworks_run(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    (place / "out" / "hf_format").mkdir(parents=True)
+    return {"overwrite_output_dir": True}, "hf_format"
+
+
+def _the_model_itself(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    return {"ckpt_output_dir": str(toy.model)}, "the model itself"
+
+
+def _wrong_value(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    return {"learning_rate": -1.0}, "learning_rate"
+
+
+def _unknown_keyword(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    return {"no_such_argument_anywhere": 1}, "no_such_argument_anywhere"
+
+
+MISTAKES: Mapping[str, Mistake] = {
+    "missing-model": _missing_model,
+    "model-without-weights": _model_without_weights,
+    "missing-data": _missing_data,
+    "empty-data": _empty_data,
+    "bad-row": _bad_row,
+    "another-run": _another_run,
+    "a-frameworks-run": _a_frameworks_run,
+    "the-model-itself": _the_model_itself,
+    "wrong-value": _wrong_value,
+    "unknown-keyword": _unknown_keyword,
+}
+
+
+class BadInput(Subject):
+    """Checks of requests that cannot hold."""
+
+    @pytest.mark.parametrize("mistake", MISTAKES)
+    def test_a_mistake_is_named_and_leaves_nothing(
+        self, translates: None, runs: Runs, toy: Toy, tmp_path: Path, mistake: str
+    ) -> None:
+        algorithm = _first(self.checked_algorithms())
+        differing, named = MISTAKES[mistake](tmp_path, toy)
+        asked = runs.asked(algorithm, {"ckpt_output_dir": str(tmp_path / "out")}, {}, mistake) | dict(differing)
+        _refused(runs, algorithm, asked, named, tmp_path, toy.model.parent)
+
+    def test_a_row_that_shows_itself_late_leaves_an_earlier_run(
+        self, translates: None, runs: Runs, toy: Toy, tmp_path: Path
+    ) -> None:
+        """The toy's template knows no tools, which only shows when rows are turned into tokens."""
+        algorithm = _first(self.checked_algorithms())
+        tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+        [first, second] = conversations(2)
+        write_rows(tmp_path / "tools.jsonl", [first, second | {"tools": tools}])
+        earlier = tmp_path / "out"
+        (earlier / "final").mkdir(parents=True)
+        (earlier / "run.json").write_text(json.dumps({"state": "completed"}), encoding="utf-8")
+        (earlier / "final" / "config.json").write_text("{}", encoding="utf-8")
+        differing = {"data_path": str(tmp_path / "tools.jsonl"), "overwrite_output_dir": True}
+        asked = runs.asked(algorithm, {"ckpt_output_dir": str(earlier), **differing}, {}, "late")
+        # Processed rows are data of their own, and no part of a run.
+        _refused(runs, algorithm, asked, "tools.jsonl:2", tmp_path, but=earlier / "data")
+
+
+def _refused(
+    runs: Runs, algorithm: str, asked: Mapping[str, Any], named: str, *places: Path, but: Path | None = None
+) -> None:
+    before = left_in(*places)
+    try:
+        runs.train(algorithm, asked)
+    except UserError as error:
+        assert named in str(error), f"the error does not say {named!r}: {error}"
+    except Exception as error:
+        pytest.fail(f"expected a UserError that says {named!r}; got {type(error).__name__}: {error}")
+    else:
+        pytest.fail(f"it trained; expected a UserError that says {named!r}")
+    after = left_in(*places)
+    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    changed = [path for path in changed if but is None or not Path(path).is_relative_to(but)]
+    assert not changed, f"it was refused, and left or changed {changed}"

@@ -1,0 +1,256 @@
+"""The framework's real training loop, on a CPU, through the hub's public API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reference
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from training_hub import TrainingFailedError, TrainingResult, sft
+from training_hub.runs.events import Event, Follower, read_events
+
+pytestmark = pytest.mark.slow
+ADAM = {"learning_rate": 1e-3, "beta1": 0.8, "beta2": 0.95, "weight_decay": 0.1}
+
+
+@pytest.fixture
+def float32(cpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding out of the way, so that what is left is what the framework does."""
+    monkeypatch.setenv("TRAINING_HUB_CPU_FLOAT32", "1")
+
+
+def run(model: Path, rows: Path, out: Path, **given: Any) -> TrainingResult:
+    return sft(
+        model_path=model,
+        data_path=rows,
+        ckpt_output_dir=out,
+        backend="instructlab-training",
+        **{"effective_batch_size": 6, "num_epochs": 2, "learning_rate": 1e-3, "max_seq_len": 256, **given},
+    )
+
+
+def events(out: Path, kind: str) -> list[Event]:
+    return [event for event in read_events(out / "events.jsonl") if event["event"] == kind]
+
+
+def column(out: Path, name: str) -> list[Any]:
+    return [event[name] for event in events(out, "step")]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_steps_and_validation_are_those_of_plain_pytorch(
+    model: Path, rows: Path, tmp_path: Path, float32: None, processes: int
+) -> None:
+    # Sixteen rows less two for validation, six a step: the last step of an epoch has two rows. A forward pass holds
+    # 120 tokens, so that rows of very different lengths make several, and not the same number for each process.
+    result = run(
+        model,
+        rows,
+        tmp_path / "out",
+        nproc_per_node=processes,
+        max_seq_len=100,
+        max_tokens_per_gpu=120,
+        validation_split=0.1,
+        save_best_val_loss=True,
+        save_samples=9,
+        keep_last_checkpoint_only=True,
+        **ADAM,
+    )
+    train, validation = reference.sides(model, rows, 0.1)
+    wanted = reference.train(model, train, validation, batch=6, epochs=2, **ADAM)
+
+    out = tmp_path / "out"
+    assert column(out, "loss") == pytest.approx(wanted.losses, abs=1e-4)
+    assert column(out, "grad_norm") == pytest.approx(wanted.grad_norms, rel=1e-3)
+    assert column(out, "learning_rate") == pytest.approx(wanted.learning_rates)
+    assert column(out, "tokens") == wanted.tokens
+    assert column(out, "step") == [1, 2, 3, 4, 5, 6]
+    assert column(out, "epoch") == pytest.approx([6 / 14, 12 / 14, 1, 20 / 14, 26 / 14, 2])
+    assert {e["step"]: e["validation_loss"] for e in events(out, "eval")} == pytest.approx(wanted.validation, abs=1e-4)
+    assert result.metrics["validation_loss"] == pytest.approx(wanted.validation[6], abs=1e-4)
+    # Rows 9, 18 and 27 are reached in steps 2, 4 (20 rows) and 6 (28); the loss of validation falls at 3 and 6.
+    assert [Path(e["checkpoint"]).name for e in events(out, "save")] == [
+        "checkpoint-2",
+        "checkpoint-3",
+        "checkpoint-4",
+        "checkpoint-6",
+        "final",
+    ]
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-6"]
+    assert result.checkpoint == out / "final"
+    trained = AutoModelForCausalLM.from_pretrained(result.checkpoint)
+    assert reference.mean_loss(trained, validation) == pytest.approx(wanted.validation[6], abs=1e-4)
+    log = (out / "logs" / "processes.log").read_text()
+    assert processes == 1 or "NO_SHARD" not in log
+
+
+def test_a_checkpoint_is_as_the_base_model_was(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(model).to(torch.bfloat16).save_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(base)
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text("".join(json.dumps({"text": f"{n} and {n + 1} make {2 * n + 1}. " * 3}) + "\n" for n in range(12)))
+
+    result = run(base, documents, tmp_path / "out", is_pretraining=True, block_size=64, num_epochs=5, learning_rate=3e-3)
+
+    losses = column(tmp_path / "out", "loss")
+    assert losses[-1] < losses[0] - 0.5
+    assert result.checkpoint is not None
+    with safe_open(result.checkpoint / "model.safetensors", framework="pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.bfloat16}  # noqa: SIM118
+    assert AutoModelForCausalLM.from_pretrained(result.checkpoint).dtype == torch.bfloat16
+    assert GenerationConfig.from_pretrained(result.checkpoint).top_k == 7
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert _without_place(result.checkpoint / name) == _without_place(base / name)
+
+
+def _without_place(path: Path) -> dict[str, Any]:
+    return {k: v for k, v in json.loads(path.read_text()).items() if k not in ("is_local", "local_files_only")}
+
+
+def test_a_run_goes_on_from_its_full_state(
+    model: Path, rows: Path, tmp_path: Path, float32: None
+) -> None:
+    settings: dict[str, Any] = {"num_epochs": 12, "checkpoint_at_epoch": True}
+    whole, stopped, epoch, rest = (tmp_path / name for name in ("whole", "stopped", "epoch", "rest"))
+    run(model, rows, whole, **settings)
+    losses = column(whole, "loss")
+    assert len(losses) == 36
+
+    again = run(model, rows, epoch, resume_from_checkpoint=str(whole / "checkpoint-30"), **settings)
+    assert column(epoch, "step") == [31, 32, 33, 34, 35, 36]
+    assert column(epoch, "loss") == pytest.approx(losses[30:], abs=1e-6)
+    assert column(epoch, "learning_rate") == pytest.approx(column(whole, "learning_rate")[30:])
+    assert column(epoch, "tokens") == column(whole, "tokens")[30:]
+    assert sorted(p.name for p in epoch.glob("checkpoint-*")) == ["checkpoint-33", "checkpoint-36"]
+    assert not list((again.checkpoint or epoch).glob("full_state"))
+
+    with pytest.raises(KeyboardInterrupt), _at_step(stopped, 2, lambda: os.kill(os.getpid(), signal.SIGINT)):
+        run(model, rows, stopped, on_demand_checkpointing=True, **settings)
+    done = column(stopped, "step")[-1]
+    assert 2 <= done < 36
+    assert (stopped / f"checkpoint-{done}" / "full_state").is_dir()
+    run(model, rows, rest, resume_from_checkpoint=str(stopped), **settings)
+    assert column(stopped, "step") + column(rest, "step") == list(range(1, 37))
+    assert column(rest, "loss") == pytest.approx(losses[done:], abs=1e-6)
+
+
+class _at_step:
+    """Does something in a thread when a run reports a step."""
+
+    def __init__(self, out: Path, step: int, act: Any) -> None:
+        self.step = step
+        self.act = act
+        self.done = threading.Event()
+        self.follower = Follower(out / "events.jsonl", self.receive)
+
+    def receive(self, event: Event) -> None:
+        if event["event"] == "step" and event["step"] >= self.step and not self.done.is_set():
+            self.done.set()
+            self.act()
+
+    def __enter__(self) -> None:
+        self.follower.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.follower.__exit__(*error)
+
+
+def test_two_nodes_of_one_process_train_as_one_does(model: Path, rows: Path, tmp_path: Path, float32: None) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = (
+        "import json, sys; from on_cpu import on_cpu; from training_hub import sft\n"
+        "with on_cpu('instructlab-training', TRAINING_HUB_CPU_FLOAT32='1'): sft(**json.loads(sys.argv[1]))"
+    )
+    given = {"nnodes": 2, "master_addr": "127.0.0.1", "master_port": port, **ADAM}
+    other = {
+        "model_path": str(model),
+        "data_path": str(rows),
+        "ckpt_output_dir": str(tmp_path / "second"),
+        "backend": "instructlab-training",
+        "effective_batch_size": 6,
+        "num_epochs": 2,
+        "max_seq_len": 256,
+        "node_rank": 1,
+        **given,
+    }
+    with subprocess.Popen([sys.executable, "-c", script, json.dumps(other)], env=os.environ) as second:
+        result = run(model, rows, tmp_path / "first", **given)
+        assert second.wait() == 0
+    train, _ = reference.sides(model, rows, 0)
+    wanted = reference.train(model, train, [], batch=6, epochs=2, **ADAM)
+    assert column(tmp_path / "first", "loss") == pytest.approx(wanted.losses, abs=1e-4)
+    assert not column(tmp_path / "second", "loss")
+    assert result.checkpoint == tmp_path / "first" / "final"
+
+
+def test_a_killed_rank_ends_the_run_and_is_named(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
+    out, killed = tmp_path / "out", []
+
+    def kill() -> None:
+        os.kill(_process(out, rank=1), signal.SIGKILL)
+        killed.append(time.monotonic())
+
+    with (
+        pytest.raises(TrainingFailedError, match=r"rank 1 was ended by SIGKILL: .*memory") as caught,
+        _at_step(out, 2, kill),
+    ):
+        run(model, rows, out, nproc_per_node=2, num_epochs=2000)
+    assert time.monotonic() - killed[0] < 60
+    assert str(out / "logs" / "processes.log") in str(caught.value)
+    assert not _processes(out)
+
+
+def _processes(out: Path) -> dict[int, int]:
+    """Ranks and ids of the run's workers."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().decode()
+            variables = dict(v.split("=", 1) for v in (entry / "environ").read_bytes().decode().split("\0") if "=" in v)
+        except (OSError, ValueError, UnicodeDecodeError):
+            continue
+        if str(out) in command and "RANK" in variables:
+            found.setdefault(int(variables["RANK"]), int(entry.name))
+    return found
+
+
+def _process(out: Path, rank: int) -> int:
+    # The first is the worker itself; the processes that load its rows have greater ids.
+    return _processes(out)[rank]
+
+
+def test_an_error_in_a_worker_comes_back_with_its_rank(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in model.iterdir():
+        whole = path.read_bytes()
+        (broken / path.name).write_bytes(whole[: len(whole) // 2] if path.suffix == ".safetensors" else whole)
+    with pytest.raises(TrainingFailedError, match=r"rank 0 failed: SafetensorError: (.|\n)*log: "):
+        run(broken, rows, tmp_path / "out")
+
+
+def test_a_busy_port_is_said_to_be_one(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(TrainingFailedError, match="what to do: another process listens on that port"):
+            run(model, rows, tmp_path / "out", master_addr="127.0.0.1", master_port=port)

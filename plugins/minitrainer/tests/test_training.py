@@ -1,0 +1,259 @@
+"""mini-trainer really trains, in one process and in two, and what it saves is loaded by transformers alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from minitrainer_runs import backend_on_cpu, events, losses, mean_loss, row_losses
+from safetensors.torch import load_file
+from training_hub import TrainingFailedError, create_algorithm, osft, sft
+from training_hub.errors import DatasetError, ParameterError
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+RATIO = 0.25
+
+
+@pytest.fixture(scope="module")
+def trained(model: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """OSFT in one process, with all rows in each step, as the framework computes: in bfloat16."""
+    out = tmp_path_factory.mktemp("osft") / "out"
+    with backend_on_cpu():
+        result = osft(
+            model_path=model,
+            data_path=rows,
+            ckpt_output_dir=out,
+            unfreeze_rank_ratio=RATIO,
+            num_epochs=6,
+            effective_batch_size=16,
+            learning_rate=2e-3,
+            max_seq_len=128,
+            backend="mini-trainer",
+        )
+    return result, out
+
+
+def test_the_loss_falls_from_that_of_the_base_model_to_that_of_the_checkpoint(
+    trained: tuple[Any, Path], model: Path
+) -> None:
+    result, out = trained
+    found, data = losses(out), out / "data" / "train.jsonl"
+    assert len(found) == 6
+    assert found[0] == pytest.approx(mean_loss(model, data), abs=5e-3)
+    assert found[-1] < found[0] - 0.2
+    assert mean_loss(result.checkpoint, data) < found[-1]
+
+
+def test_the_checkpoint_is_the_base_models_directory_with_new_weights(trained: tuple[Any, Path], model: Path) -> None:
+    result, out = trained
+    assert result.checkpoint == out / "final"
+    assert {path.name for path in result.checkpoint.iterdir()} == {path.name for path in model.iterdir()}
+    before, after = (json.loads((path / "config.json").read_text()) for path in (model, result.checkpoint))
+    assert {name: after[name] for name in before} == before
+    assert AutoModelForCausalLM.from_pretrained(result.checkpoint).generation_config.top_k == 7
+    tokenizer = AutoTokenizer.from_pretrained(result.checkpoint)
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(model).chat_template
+
+
+def test_what_the_weights_hold_most_of_stays_as_it_was(trained: tuple[Any, Path], model: Path) -> None:
+    """All linear layers of a Llama are decomposed, though the framework would choose an OPT's by the model's path."""
+    result, _ = trained
+    before, after = (load_file(path / "model.safetensors") for path in (model, result.checkpoint))
+    decomposed = [name for name in before if name.endswith("_proj.weight")]
+    assert len(decomposed) == 14
+    for name in decomposed:
+        old, change = before[name].double(), after[name].double() - before[name].double()
+        left, _, right = torch.linalg.svd(old, full_matrices=False)
+        rank = math.floor(min(old.shape) * (1 - RATIO))
+        protected = max((left[:, :rank].T @ change).norm(), (change @ right[:rank].T).norm())
+        assert change.norm() > 0.01
+        assert protected / change.norm() < 1e-4
+    # All other weights are trained freely.
+    assert all((after[name] - before[name]).norm() > 1e-3 for name in before)
+
+
+def test_the_figures_have_the_hubs_names_and_come_live(trained: tuple[Any, Path]) -> None:
+    result, out = trained
+    [start] = events(out, "start")
+    assert (start["rows"], start["max_steps"], start["num_epochs"], start["world_size"]) == (16, 6, 6, 1)
+    assert (start["algorithm"], start["backend"], start["effective_batch_size"]) == ("osft", "mini-trainer", 16)
+    steps = events(out, "step")
+    lengths = [json.loads(line)["len"] for line in (out / "data" / "train.jsonl").read_text().splitlines()]
+    assert [step["step"] for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert [step["epoch"] for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert [step["tokens"] for step in steps] == [sum(lengths) * n for n in range(1, 7)]
+    assert steps[0]["learning_rate"] == 2e-3
+    assert all(step["grad_norm"] > 0 and step["tokens_per_second"] > 0 for step in steps)
+    for step in steps:
+        logged = json.loads((out / "logs/mini-trainer/training_metrics_0.jsonl").read_text().splitlines()[step["step"] - 1])
+        assert step["loss"] == logged["loss"]
+    assert {"loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "epoch", "step", "seconds"} <= set(
+        result.metrics
+    )
+    assert result.metrics["loss"] == steps[-1]["loss"]
+
+
+def test_nothing_of_the_framework_is_left_outside_the_logs(trained: tuple[Any, Path]) -> None:
+    _, out = trained
+    assert {path.name for path in out.iterdir()} == {"data", "events.jsonl", "final", "logs", "run.json"}
+    assert {path.name for path in (out / "data").iterdir()} == {"train.jsonl"}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_steps_loss_is_the_mean_over_all_trained_tokens_of_exactly_its_rows(
+    job: dict[str, Any], model: Path, processes: int
+) -> None:
+    """Ragged rows, several micro-batches and processes, and an incomplete last step, with weights that stand still."""
+    out = job["ckpt_output_dir"]
+    with backend_on_cpu(float32=True):
+        sft(
+            **job
+            | {
+                "effective_batch_size": 5,
+                "learning_rate": 1e-12,
+                "max_tokens_per_gpu": 128,
+                "nproc_per_node": processes,
+                "validation_split": 0.15,
+                "seed": 7,
+            }
+        )
+    measured = row_losses(model)(out / "data" / "train.jsonl")
+    assert len(measured) == 13
+    expected = []
+    for epoch in range(2):
+        order = torch.randperm(13, generator=torch.Generator().manual_seed(7 + epoch)).tolist()
+        for start in (0, 5, 10):
+            of_step = [measured[row] for row in order[start : start + 5]]
+            expected.append(sum(total for total, _ in of_step) / sum(count for _, count in of_step))
+    assert losses(out) == pytest.approx(expected, abs=1e-5)
+    assert max(step["framework"]["grad_accum"] for step in events(out, "step")) > 1
+    # Once an epoch, as nothing else was said, and over all tokens of the three rows held back.
+    validation = mean_loss(model, out / "data" / "validation.jsonl")
+    found = [(event["step"], event["validation_loss"]) for event in events(out, "eval")]
+    assert found == [(3, pytest.approx(validation, abs=1e-5)), (6, pytest.approx(validation, abs=1e-5))]
+    assert "NO_SHARD" not in (out / "logs" / "processes.log").read_text()
+
+
+def test_two_processes_train_as_one_does(trained: tuple[Any, Path], job: dict[str, Any]) -> None:
+    _, one = trained
+    with backend_on_cpu():
+        result = osft(
+            **job
+            | {"unfreeze_rank_ratio": RATIO, "num_epochs": 6, "effective_batch_size": 16, "learning_rate": 2e-3},
+            nproc_per_node=2,
+            max_tokens_per_gpu=256,
+            validation_split=0,
+        )
+    assert losses(job["ckpt_output_dir"]) == pytest.approx(losses(one), abs=2e-3)
+    data = one / "data" / "train.jsonl"
+    assert mean_loss(result.checkpoint, data) == pytest.approx(mean_loss(one / "final", data), abs=2e-3)
+    assert result.metrics["tokens"] == events(one, "step")[-1]["tokens"]
+
+
+def test_the_best_checkpoint_is_kept_and_older_ones_go(job: dict[str, Any], cpu: None) -> None:
+    """The learning rate is so high at first that the validation loss has its minimum before the end."""
+    out = job["ckpt_output_dir"]
+    result = create_algorithm("sft", backend_name="mini-trainer").train(
+        **{name: value for name, value in job.items() if name != "backend"}
+        | {"learning_rate": 0.1, "lr_scheduler": "constant"},
+        validation_split=0.25,
+        validation_frequency=1,
+        save_best_val_loss=True,
+        checkpoint_at_epoch=True,
+        keep_last_checkpoint_only=True,
+    )
+    found = {event["step"]: event["validation_loss"] for event in events(out, "eval")}
+    best = min(found, key=lambda step: found[step])
+    assert sorted(found) == [1, 2, 3, 4]
+    assert best < 4
+    assert {path.name for path in out.glob("checkpoint-*")} == {f"checkpoint-{best}", "checkpoint-4"}
+    assert mean_loss(out / f"checkpoint-{best}", out / "data" / "validation.jsonl") == pytest.approx(found[best], abs=0.02)
+    assert result.checkpoint == out / "final"
+    final, last = (load_file(path / "model.safetensors") for path in (out / "final", out / "checkpoint-4"))
+    assert all(torch.equal(final[name], last[name]) for name in final)
+    saved = [Path(event["checkpoint"]).name for event in events(out, "save")]
+    assert saved[-1] == "final"
+    assert result.metrics["validation_loss"] == found[4]
+
+
+def test_with_a_ratio_of_one_all_weights_are_trained_whole(job: dict[str, Any]) -> None:
+    """The framework itself would silently take a ratio of one half."""
+    found = {}
+    for name, train in (("sft", sft), ("osft", lambda **given: osft(unfreeze_rank_ratio=1, **given))):
+        out = job["ckpt_output_dir"].with_name(name)
+        with backend_on_cpu(float32=True):
+            train(**job | {"ckpt_output_dir": out})
+        found[name] = losses(out)
+    assert found["osft"] == pytest.approx(found["sft"], abs=1e-6)
+
+
+def test_documents_are_cut_in_blocks_of_which_every_token_is_trained(
+    job: dict[str, Any], tmp_path: Path, cpu: None
+) -> None:
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text("".join(json.dumps({"text": f"{n} bottles of beer. " * 5}) + "\n" for n in range(9)))
+    out = job["ckpt_output_dir"]
+    osft(**job | {"data_path": documents}, unfreeze_rank_ratio=RATIO, is_pretraining=True, block_size=40)
+    blocks = [json.loads(line) for line in (out / "data" / "train.jsonl").read_text().splitlines()]
+    assert {block["len"] for block in blocks[:-1]} == {40}
+    assert all(block["labels"] == [-100, *block["input_ids"][1:]] for block in blocks)
+    assert events(out, "start")[0]["rows"] == len(blocks)
+    found = losses(out)
+    assert len(found) == 2 * math.ceil(len(blocks) / 8)
+    assert found[-1] < found[0]
+
+
+def test_a_pattern_that_matches_nothing_is_refused_with_the_models_names(job: dict[str, Any], cpu: None) -> None:
+    with pytest.raises(ParameterError, match=r"'mlp.up_porj'.*did you mean 'mlp.up_proj'.*self_attn.q_proj"):
+        osft(**job, unfreeze_rank_ratio=RATIO, target_patterns=["q_proj", "mlp.up_porj"])
+    assert not job["ckpt_output_dir"].exists()
+
+
+def test_rows_that_are_all_too_long_are_refused(job: dict[str, Any], cpu: None) -> None:
+    with pytest.raises(DatasetError, match="longer than max_seq_len=4"):
+        sft(**job | {"max_seq_len": 4})
+
+
+def test_a_failure_comes_back_as_what_happened(job: dict[str, Any], cpu: None) -> None:
+    with pytest.raises(TrainingFailedError, match=r"rank 0 failed: ValueError: .*float8.*\nlog: "):
+        sft(**job, train_dtype="float8")
+
+
+def test_a_process_that_is_killed_ends_the_run_and_is_named(job: dict[str, Any], cpu: None) -> None:
+    """The other process waits for it in a collective operation meanwhile."""
+    out = job["ckpt_output_dir"]
+    killed: list[float] = []
+
+    def kill() -> None:
+        while not events(out, "step"):
+            time.sleep(0.05)
+        os.kill(_worker(out, rank=1), signal.SIGKILL)
+        killed.append(time.monotonic())
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    with pytest.raises(TrainingFailedError, match=r"rank 1 was ended by SIGKILL"):
+        sft(**job | {"num_epochs": 10_000, "nproc_per_node": 2})
+    thread.join(10)
+    assert time.monotonic() - killed[0] < 60
+    assert not (out / "final").exists()
+
+
+def _worker(out: Path, rank: int) -> int:
+    """The process of a rank, found as the system lists it."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = ((process / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        if f"RANK={rank}".encode() in environment and str(out).encode() in b" ".join(command):
+            return int(process.name)
+    raise LookupError(f"no process of rank {rank} trains in {out}")
