@@ -18,26 +18,21 @@ nox.options.reuse_venv = "yes"
 
 ROOT = Path(__file__).parent
 WHEELS = ROOT / "dist"
-PACKAGES = {"core": ROOT / "core", "trl": ROOT / "plugins" / "trl"}
+PLUGINS = ("trl", "instructlab", "minitrainer", "unsloth")
+PACKAGES = {"core": ROOT / "core", **{name: ROOT / "plugins" / name for name in PLUGINS}}
 EXAMPLES = {name: ROOT / "tests" / "plugins" / name for name in ("good", "broken")}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def install(session: nox.Session, *requirements: str) -> None:
+def install(session: nox.Session, *requirements: str, constraints: Path = ROOT / "constraints.txt") -> None:
     """Install with uv, which takes seconds where pip takes minutes, and honours PIP_FIND_LINKS as pip does."""
     if session.venv_backend != "uv":
         session.install("uv")
-    links = [*os.environ.get("PIP_FIND_LINKS", "").split(), str(WHEELS)]
+    links = [*os.environ.get("PIP_FIND_LINKS", "").split(), *(str(path) for path in WHEELS.glob("*"))]
     session.run(
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        str(session.virtualenv.location),
-        "--constraint",
-        str(ROOT / "constraints.txt"),
-        *(f"--find-links={link}" for link in links if link != str(WHEELS) or WHEELS.exists()),
+        *("uv", "pip", "install", "--quiet", "--python", str(session.virtualenv.location)),
+        f"--constraint={constraints}",
+        *(f"--find-links={link}" for link in links),
         *requirements,
         external=session.venv_backend == "uv",
     )
@@ -58,32 +53,52 @@ def wheels(session: nox.Session, *names: str) -> list[str]:
     return made
 
 
-def fresh(session: nox.Session, *built: str) -> None:
+def fresh(session: nox.Session, *built: str, constraints: Path = ROOT / "constraints.txt") -> None:
     """Put exactly these wheels into the environment, whatever an earlier run left there."""
-    install(
-        session,
-        "--reinstall-package=training-hub",
-        *(f"--reinstall-package={Path(w).name.split('-')[0]}" for w in built),
-        *built,
-    )
+    ours = [f"--reinstall-package={Path(wheel).name.split('-')[0].replace('_', '-')}" for wheel in built]
+    install(session, *ours, *built, constraints=constraints)
+
+
+def with_framework(session: nox.Session, plugin: str) -> None:
+    """The core and a plugin with its framework, in an environment of their own."""
+    if plugin != "unsloth":
+        fresh(session, *wheels(session, "core", plugin))
+        return
+    here = PACKAGES["unsloth"]
+    built = wheels(session, "core", "trl", "unsloth")
+    if has_gpu():
+        fresh(session, *built, constraints=Path(os.devnull))
+    else:
+        # Some of what Unsloth asks for has no build for a machine without a GPU, and is not needed there.
+        fresh(session, f"--override={here / 'overrides-cpu.txt'}", *built, constraints=here / "constraints-cpu.txt")
+
+
+def has_gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
 
 
 @nox.session
-@nox.parametrize("environment", [nox.param(name, id=name) for name in ("core", "plugins", "trl")])
+@nox.parametrize("environment", [nox.param(name, id=name) for name in ("core", "plugins", *PLUGINS)])
 def tests(session: nox.Session, environment: str) -> None:
     """Test built wheels: the core alone, the core with example plugins, and each plugin with its framework."""
-    tools = ["pip", "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema", "pyarrow"]
+    # Of tests/, what needs a framework or other packages beside the core.
+    elsewhere = ("with_plugins", "plugins", "contract", "parity", "cpu_device")
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))
-            paths = ["tests", "--ignore=tests/with_plugins", "--ignore=tests/plugins"]
+            paths = ["tests", *(f"--ignore=tests/{name}" for name in elsewhere)]
         case "plugins":
             fresh(session, *wheels(session, "core", "good", "broken"))
             paths = ["tests/with_plugins"]
+        case "trl":
+            with_framework(session, "trl")
+            paths = ["plugins/trl/tests", "tests/data", "tests/contract"]
         case _:
-            fresh(session, *wheels(session, "core", environment))
-            paths = [f"plugins/{environment}/tests", "tests/data"]
-    install(session, *tools)
+            with_framework(session, environment)
+            paths = [f"plugins/{environment}/tests"]
+    install(session, "pip", "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
+    if environment in ("core", "trl"):
+        install(session, "pyarrow")
     session.run("pytest", *(session.posargs or paths), env={**OFFLINE, "TRAINING_HUB_WHEELS": str(WHEELS)})
 
 
@@ -110,6 +125,21 @@ def demo(session: nox.Session) -> None:
     """Train a small model on this machine, and show that it learned."""
     fresh(session, *wheels(session, "core", "trl"))
     session.run("training-hub", "demo", *(session.posargs or ["--output-dir", "demo-output"]), env=OFFLINE)
+
+
+@nox.session
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in (*PLUGINS, "report")])
+def parity(session: nox.Session, plugin: str) -> None:
+    """The same job on every backend: losses step by step. `-- --short` for the short form."""
+    cells = ROOT / "build" / "parity"
+    if plugin == "report":
+        install(session, "matplotlib")
+        # The short form checks; it is no figure to publish.
+        pages = [] if session.posargs else ["docs/parity.md", "docs/parity.png"]
+        session.run("python", "tests/parity/report.py", str(cells), *pages)
+        return
+    with_framework(session, plugin)
+    session.run("python", "tests/parity/run_cells.py", plugin, str(cells), *session.posargs, env=OFFLINE)
 
 
 @nox.session

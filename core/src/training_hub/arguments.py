@@ -68,9 +68,10 @@ def keys_of(package: str, file: str, constant: str) -> frozenset[str]:
         LookupError: The package, file or dictionary is not there: the framework is of a version with another layout.
     """
     for node in _source(package, file).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
-            if constant in {target.id for target in node.targets if isinstance(target, ast.Name)}:
-                return frozenset(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
+        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)):
+            continue
+        if constant in {target.id for target in node.targets if isinstance(target, ast.Name)}:
+            return frozenset(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
     raise LookupError(f"{package}/{file} has no dictionary {constant}")
 
 

@@ -203,3 +203,15 @@ def _further(
         else:
             found[name] = f"{owner}.{name}"
     return found
+
+
+def reference(rules: Mapping[str, Rule]) -> str:
+    """A table of rules in Markdown, as a plugin's README shows it."""
+    lines = ["| parameter | what becomes of it | the framework's argument | remark |", "|---|---|---|---|"]
+    for name, rule in rules.items():
+        how = {"hub": "applied by the hub", "refused": "refused"}.get(rule.how, rule.how)
+        some = ", or refused" if rule.refuse else ""
+        argument = f"`{rule.argument}`" if rule.argument else ""
+        cells = (f"`{name}`", how + some, argument, rule.note)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -43,7 +43,14 @@ def mean_loss(model: torch.nn.Module, rows: Iterable[Encoded]) -> float:
 
 
 def train(
-    path: Path, train: list[Encoded], validation: list[Encoded], *, batch: int, epochs: int, seed: int = 42, **adam: float
+    path: Path,
+    train: list[Encoded],
+    validation: list[Encoded],
+    *,
+    batch: int,
+    epochs: int,
+    seed: int = 42,
+    **adam: float,
 ) -> Reference:
     """AdamW on every weight, gradients scaled to a norm of 1, cosine without warmup, a new order in each epoch."""
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from training_hub.runs.events import read_events
 from transformers import AutoModelForCausalLM
 
+from training_hub.runs.events import read_events
+
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "cpu_device"))
-from on_cpu import on_cpu  # noqa: E402
+from on_cpu import on_cpu
 
 FLOAT32 = Path(__file__).parent / "float32"
 
@@ -39,21 +40,28 @@ def losses(directory: Path) -> list[float]:
     return [event["loss"] for event in events(directory, "step")]
 
 
-def row_losses(model: Path) -> Callable[[Path], list[tuple[float, int]]]:
-    """For a file of processed rows: each row's loss in nats over its trained tokens, and their number, one at a time."""
-    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+Row = dict[str, list[int]]
 
-    def of(row: dict[str, list[int]]) -> tuple[float, int]:
+
+def summed_loss(network: torch.nn.Module, rows: list[Row]) -> torch.Tensor:
+    """The loss in nats of processed rows, each on its own, summed over their trained tokens."""
+    total = torch.zeros(())
+    for row in rows:
+        logits = network(torch.tensor([row["input_ids"]]), use_cache=False).logits[0, :-1].float()
         targets = torch.tensor(row["labels"][1:])
-        with torch.no_grad():
-            logits = network(torch.tensor([row["input_ids"]])).logits[0, :-1].float()
-        total = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="sum")
-        return total.item(), int((targets != -100).sum())
+        total = total + torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="sum")
+    return total
 
-    return lambda file: [of(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+
+def row_losses(model: Path, file: Path) -> list[tuple[float, int]]:
+    """For a file of processed rows: each row's loss, summed over its trained tokens, and their number."""
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    rows: list[Row] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    with torch.no_grad():
+        return [(summed_loss(network, [row]).item(), sum(label != -100 for label in row["labels"])) for row in rows]
 
 
 def mean_loss(model: Path, file: Path) -> float:
     """The loss of a model over all trained tokens of processed rows."""
-    found = row_losses(model)(file)
+    found = row_losses(model, file)
     return sum(total for total, _ in found) / sum(count for _, count in found)

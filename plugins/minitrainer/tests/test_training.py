@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from minitrainer_runs import backend_on_cpu, events, losses, mean_loss, row_losses
+from minitrainer_runs import backend_on_cpu, events, losses, mean_loss, row_losses, summed_loss
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
+
 from training_hub import TrainingFailedError, create_algorithm, osft, sft
-from training_hub.errors import DatasetError, ParameterError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from training_hub.errors import ParameterError
 
 RATIO = 0.25
 
@@ -93,7 +94,9 @@ def test_the_figures_have_the_hubs_names_and_come_live(trained: tuple[Any, Path]
     assert steps[0]["learning_rate"] == 2e-3
     assert all(step["grad_norm"] > 0 and step["tokens_per_second"] > 0 for step in steps)
     for step in steps:
-        logged = json.loads((out / "logs/mini-trainer/training_metrics_0.jsonl").read_text().splitlines()[step["step"] - 1])
+        logged = json.loads(
+            (out / "logs/mini-trainer/training_metrics_0.jsonl").read_text().splitlines()[step["step"] - 1]
+        )
         assert step["loss"] == logged["loss"]
     assert {"loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "epoch", "step", "seconds"} <= set(
         result.metrics
@@ -119,13 +122,14 @@ def test_a_steps_loss_is_the_mean_over_all_trained_tokens_of_exactly_its_rows(
             | {
                 "effective_batch_size": 5,
                 "learning_rate": 1e-12,
-                "max_tokens_per_gpu": 128,
+                "max_seq_len": 70,
+                "max_tokens_per_gpu": 70,
                 "nproc_per_node": processes,
                 "validation_split": 0.15,
                 "seed": 7,
             }
         )
-    measured = row_losses(model)(out / "data" / "train.jsonl")
+    measured = row_losses(model, out / "data" / "train.jsonl")
     assert len(measured) == 13
     expected = []
     for epoch in range(2):
@@ -146,8 +150,7 @@ def test_two_processes_train_as_one_does(trained: tuple[Any, Path], job: dict[st
     _, one = trained
     with backend_on_cpu():
         result = osft(
-            **job
-            | {"unfreeze_rank_ratio": RATIO, "num_epochs": 6, "effective_batch_size": 16, "learning_rate": 2e-3},
+            **job | {"unfreeze_rank_ratio": RATIO, "num_epochs": 6, "effective_batch_size": 16, "learning_rate": 2e-3},
             nproc_per_node=2,
             max_tokens_per_gpu=256,
             validation_split=0,
@@ -175,7 +178,9 @@ def test_the_best_checkpoint_is_kept_and_older_ones_go(job: dict[str, Any], cpu:
     assert sorted(found) == [1, 2, 3, 4]
     assert best < 4
     assert {path.name for path in out.glob("checkpoint-*")} == {f"checkpoint-{best}", "checkpoint-4"}
-    assert mean_loss(out / f"checkpoint-{best}", out / "data" / "validation.jsonl") == pytest.approx(found[best], abs=0.02)
+    assert mean_loss(out / f"checkpoint-{best}", out / "data" / "validation.jsonl") == pytest.approx(
+        found[best], abs=0.02
+    )
     assert result.checkpoint == out / "final"
     final, last = (load_file(path / "model.safetensors") for path in (out / "final", out / "checkpoint-4"))
     assert all(torch.equal(final[name], last[name]) for name in final)
@@ -184,15 +189,32 @@ def test_the_best_checkpoint_is_kept_and_older_ones_go(job: dict[str, Any], cpu:
     assert result.metrics["validation_loss"] == found[4]
 
 
-def test_with_a_ratio_of_one_all_weights_are_trained_whole(job: dict[str, Any]) -> None:
-    """The framework itself would silently take a ratio of one half."""
-    found = {}
-    for name, train in (("sft", sft), ("osft", lambda **given: osft(unfreeze_rank_ratio=1, **given))):
-        out = job["ckpt_output_dir"].with_name(name)
-        with backend_on_cpu(float32=True):
-            train(**job | {"ckpt_output_dir": out})
-        found[name] = losses(out)
-    assert found["osft"] == pytest.approx(found["sft"], abs=1e-6)
+def test_with_a_ratio_of_one_all_weights_are_trained_whole_by_adamw(job: dict[str, Any], model: Path) -> None:
+    """The framework itself would silently take a ratio of one half. Held against a loop of plain PyTorch."""
+    chosen = {"beta1": 0.8, "beta2": 0.9, "eps": 1e-6, "weight_decay": 0.2, "warmup_steps": 2}
+    out = job["ckpt_output_dir"]
+    with backend_on_cpu(float32=True):
+        result = osft(**job | {"num_epochs": 5, "effective_batch_size": 16}, **chosen, unfreeze_rank_ratio=1)
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=1e-3, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.2, foreach=False
+    )
+    schedule = get_scheduler("cosine", optimizer, num_warmup_steps=2, num_training_steps=5)
+    rows = [json.loads(line) for line in (out / "data" / "train.jsonl").read_text().splitlines()]
+    expected, norms = [], []
+    for _ in range(5):
+        loss = summed_loss(network, rows) / sum(label != -100 for row in rows for label in row["labels"])
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0).item())
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        expected.append(loss.item())
+    assert losses(out) == pytest.approx(expected, abs=1e-5)
+    assert [step["grad_norm"] for step in events(out, "step")] == pytest.approx(norms, abs=1e-4)
+    saved = load_file(result.checkpoint / "model.safetensors")
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(saved[name], weight, rtol=1e-4, atol=1e-5)
 
 
 def test_documents_are_cut_in_blocks_of_which_every_token_is_trained(
@@ -215,11 +237,6 @@ def test_a_pattern_that_matches_nothing_is_refused_with_the_models_names(job: di
     with pytest.raises(ParameterError, match=r"'mlp.up_porj'.*did you mean 'mlp.up_proj'.*self_attn.q_proj"):
         osft(**job, unfreeze_rank_ratio=RATIO, target_patterns=["q_proj", "mlp.up_porj"])
     assert not job["ckpt_output_dir"].exists()
-
-
-def test_rows_that_are_all_too_long_are_refused(job: dict[str, Any], cpu: None) -> None:
-    with pytest.raises(DatasetError, match="longer than max_seq_len=4"):
-        sft(**job | {"max_seq_len": 4})
 
 
 def test_a_failure_comes_back_as_what_happened(job: dict[str, Any], cpu: None) -> None:

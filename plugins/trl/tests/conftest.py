@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub.runs.events import read_events
-from training_hub_trl.demo import make_model
+from training_hub.testing.toy import make_model
 
 # One thread, so that a process alone and one of two do the same sums in the same order.
 torch.set_num_threads(1)

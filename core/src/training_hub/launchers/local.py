@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from training_hub import errors
@@ -21,18 +22,28 @@ from training_hub.launchers.plan import LaunchPlan
 GRACE_SECONDS = 30.0
 
 
-def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path) -> None:
+@dataclass(frozen=True)
+class Farewell:
+    """How processes are told to save and end, where they can."""
+
+    ask: Callable[[], None]
+    seconds: float
+    """How long they may take for it, before they are ended."""
+
+
+def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path, farewell: Farewell | None = None) -> None:
     """Start the processes, wait until they have ended.
 
     Args:
         plan: The processes.
         arguments: Arguments of the plan's module.
         logs: Directory for what the processes print, `processes.log`, and for their errors.
+        farewell: What to do first when this process is interrupted; by default they are ended at once.
 
     Raises:
         TrainingFailedError: A process failed; the message has its rank, its error and the log's path.
     """
-    _run(plan, plan.argv(*arguments), logs / "processes.log")
+    _run(plan, plan.argv(*arguments), logs / "processes.log", farewell)
 
 
 def run_first(plan: LaunchPlan, module: str, arguments: Sequence[str], logs: Path) -> None:
@@ -45,7 +56,7 @@ def run_first(plan: LaunchPlan, module: str, arguments: Sequence[str], logs: Pat
     _run(plan, ["-m", module, *arguments], logs / f"{module.rpartition('.')[2]}.log")
 
 
-def _run(plan: LaunchPlan, argv: Sequence[str], log: Path) -> None:
+def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, farewell: Farewell | None = None) -> None:
     command = [plan.interpreter or sys.executable, *argv]
     environment = {**os.environ, **plan.environment}
     with log.open("wb") as output:
@@ -55,7 +66,14 @@ def _run(plan: LaunchPlan, argv: Sequence[str], log: Path) -> None:
         try:
             code = process.wait()
         except BaseException:
-            _stop(process)
+            try:
+                if farewell is not None:
+                    farewell.ask()
+                    process.wait(farewell.seconds)
+            except subprocess.TimeoutExpired:
+                pass
+            finally:
+                _stop(process)
             raise
     if code != 0:
         raise _cause(code, log)
@@ -63,6 +81,8 @@ def _run(plan: LaunchPlan, argv: Sequence[str], log: Path) -> None:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the whole group: first by asking, then by force."""
+    if process.poll() is not None:
+        return
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
         try:

@@ -105,19 +105,20 @@ def _values(annotation: Any, bounds: tuple[Any, ...], default: Any) -> Iterator[
 def _number(
     bounds: tuple[float | None, float | None, bool, bool], default: Any, usual: tuple[Any, ...], least: Any
 ) -> Iterator[Any]:
-    """One number inside the bounds: the double or half of the default, or a usual one, or one at a bound."""
+    """Two numbers inside the bounds: the double or half of the default, or usual ones, or those at a bound."""
     low, high, above, below = bounds
     tried: list[Any] = []
     if isinstance(default, int | float) and not isinstance(default, bool) and default:
         kind = type(least)
         tried += [kind(default * 2), kind(default / 2)]
     tried += [*usual, *([low, low + least] if low is not None else []), *([high, high - least] if high is not None else [])]
+    found: list[Any] = []
     for value in tried:
         too_low = low is not None and (value <= low if above else value < low)
         too_high = high is not None and (value >= high if below else value > high)
-        if not too_low and not too_high and value != default:
-            yield value
-            return
+        if not too_low and not too_high and value != default and value not in found:
+            found.append(value)
+    yield from found[:2]
 
 
 def _range(bounds: tuple[Any, ...]) -> tuple[float | None, float | None, bool, bool]:

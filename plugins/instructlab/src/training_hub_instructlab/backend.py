@@ -17,7 +17,7 @@ from training_hub.backend import Availability, FrameworkBackend
 from training_hub.batches import processes
 from training_hub.devices import devices
 from training_hub.errors import ParameterError
-from training_hub.launchers.local import launch, run_first
+from training_hub.launchers.local import Farewell, launch, run_first
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
 from training_hub.request import dataset_options
@@ -29,6 +29,9 @@ from training_hub_instructlab.rules import RESUME, accepted, data_directory, fur
 
 SUPPORTED = ((0, 16), (0, 17))
 """Releases of instructlab-training that this plugin was written for: from the first, below the second."""
+
+FAREWELL_SECONDS = 300.0
+"""How long an interrupted run may take to save its full state, as in the framework."""
 
 
 class InstructLabTrainingSFTBackend(FrameworkBackend):
@@ -42,13 +45,13 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
             return Availability(False, problem)
         here = devices()
         if here.kind != "cuda":
-            return Availability(False, f"instructlab-training needs an NVIDIA GPU, and there is {here}; backend 'trl' needs none")
+            needs = f"instructlab-training needs an NVIDIA GPU, and there is {here}"
+            return Availability(False, f"{needs}; backend 'trl' needs none")
         return Availability(True, f"on {here}")
 
     def translate(self, parameters: Parameters) -> Translation:
         here = devices()
         local = processes(parameters, here)
-        world_size = local * parameters["nnodes"]
         plan = LaunchPlan(
             "training_hub_instructlab.worker",
             local,
@@ -59,9 +62,9 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
         )
         found = translate(
             self.name,
-            rules(here, world_size),
+            rules(here, local),
             parameters,
-            settings=settings(parameters, here),
+            settings=settings(parameters, here, local),
             accepts=accepted(),
             launch=plan,
         )
@@ -76,10 +79,15 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
         _put_state(run, working)
         path = logs / "job.json"
         write_json(path, job(run))
+        # The framework's place and, by this variable, the name of the file that asks for a checkpoint on demand.
+        trigger = Path("/dev/shm") / plan.environment["CHECKPOINT_TRIGGER_FILENAME"]  # noqa: S108
+        trigger.unlink(missing_ok=True)
+        can_save = run.translation.arguments["TrainingArgs"].get("on_demand_checkpointing")
         try:
             run_first(plan, "training_hub_instructlab.rows", [str(path)], logs)
-            launch(plan, [str(path)], logs)
+            launch(plan, [str(path)], logs, Farewell(trigger.touch, FAREWELL_SECONDS) if can_save else None)
         finally:
+            trigger.unlink(missing_ok=True)
             shutil.rmtree(plan.environment["HF_DATASETS_CACHE"], ignore_errors=True)
         outcome = _outcome(logs / "outcome.json")
         return TrainingResult(

@@ -75,7 +75,7 @@ class Checkpoints:
         if not every:
             return False
         before, now = (self.progress.rows_after(steps) for steps in (self.progress.done - 1, self.progress.done))
-        return now // every > before // every
+        return bool(now // every > before // every)
 
     def _take_over(self, target: Path, given: dict[str, Any]) -> None:
         written = self.working / "hf_format" / f"samples_{given['samples_seen']}"
@@ -110,7 +110,8 @@ class Checkpoints:
 
     def finish_run(self) -> Path | None:
         """On rank 0, after training: put the trained model in `final`, where that is asked for."""
-        if not self.values["save_final_checkpoint"]:
+        ended = self.progress.done == self.progress.max_steps
+        if not (ended and self.values["save_final_checkpoint"]):
             return self.last()
         written = next((self.working / "hf_format").glob("samples_*"), None)
         newest = self.last()

@@ -9,6 +9,7 @@ from typing import Any
 
 from instructlab.training import TrainerCallback, TrainingContext
 from instructlab.training.sampler import EpochSampler
+
 from training_hub.runs.events import EventLog
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.steps import Progress
@@ -24,20 +25,18 @@ class Reporter:
     seed: int
     writes: bool
     world_size: int
-    reported: int = 0
-    """Steps reported, those before this run included."""
     last: dict[str, Any] = field(default_factory=dict)
-    began: float = field(default_factory=time.perf_counter)
-    logged: float = field(default_factory=time.perf_counter)
-    tokens: int = 0
-    tokens_before: int = 0
-    _epoch: int = -1
-    _after_step: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._epoch = -1
+        self._after_row: list[int] = []
+        self.reported = self.progress.done
+        """Steps reported, those before this run included."""
+        self.tokens = self.tokens_before = self._tokens_after(self.reported)
+        self.began = self.logged = time.perf_counter()
 
     def train_begin(self) -> None:
         self.began = self.logged = time.perf_counter()
-        self.reported = self.progress.done
-        self.tokens = self.tokens_before = self._tokens_after(self.reported)
         self._emit(
             "start",
             algorithm="sft",
@@ -75,9 +74,7 @@ class Reporter:
         loss = figures["val_loss"] * figures["val_num_tokens"] / self.rows.validation_tokens
         self.progress.validated.put(loss)
         self.last["validation_loss"] = loss
-        self._emit(
-            "eval", step=self.reported, epoch=self.progress.epoch_after(self.reported), validation_loss=loss
-        )
+        self._emit("eval", step=self.reported, epoch=self.progress.epoch_after(self.reported), validation_loss=loss)
 
     def final(self) -> dict[str, Any]:
         """The last step's figures, and the run's length."""
@@ -97,8 +94,8 @@ class Reporter:
         if epoch != self._epoch:
             self._epoch = epoch
             order = EpochSampler(self.progress.rows, seed=self.seed, epoch=epoch).generate_samples()
-            self._after_step = [0, *accumulate(self.rows.lengths[row] for row in order)]
-        return epoch * sum(self.rows.lengths) + self._after_step[rest * self.progress.effective_batch_size]
+            self._after_row = [0, *accumulate(self.rows.lengths[row] for row in order)]
+        return epoch * sum(self.rows.lengths) + self._after_row[rest * self.progress.effective_batch_size]
 
 
 def _plain(context: TrainingContext) -> dict[str, Any]:
@@ -107,27 +104,38 @@ def _plain(context: TrainingContext) -> dict[str, Any]:
     return {name: getattr(context, name) for name in names} | dict(context.batch_metrics)
 
 
-reporter: Reporter | None = None
-"""The reporter of this process. The framework makes the callback below anew from its source, so it must find it."""
+_reporter: Reporter | None = None
 
 
-class HubCallback(TrainerCallback):
-    """What the framework calls, in a thread of its own, in order."""
+def use(reporter: Reporter) -> None:
+    """Make this the reporter of the process; the callback, which the framework makes anew from its source, finds it."""
+    global _reporter
+    _reporter = reporter
 
-    def on_train_begin(self, context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+
+def current() -> Reporter:
+    """The reporter of this process."""
+    assert _reporter is not None
+    return _reporter
+
+
+class HubCallback(TrainerCallback):  # type: ignore[misc]
+    """What the framework calls, in a thread of its own, in order. Every method must import what it needs."""
+
+    def on_train_begin(self, context: TrainingContext) -> None:
         from training_hub_instructlab import reporting
 
-        reporting.reporter.train_begin()
+        reporting.current().train_begin()
 
-    def on_log(self, context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def on_log(self, context: TrainingContext) -> None:
         from training_hub_instructlab import reporting
 
-        reporting.reporter.log(context)
+        reporting.current().log(context)
 
-    def on_evaluate(self, context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def on_evaluate(self, context: TrainingContext) -> None:
         from training_hub_instructlab import reporting
 
-        reporting.reporter.evaluate(context)
+        reporting.current().evaluate(context)
 
-    def on_train_end(self, context):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    def on_train_end(self, context: TrainingContext) -> None:
         """The framework waits for this one, and so for all before it."""

@@ -1,4 +1,4 @@
-"""What becomes of each hub parameter in instructlab-training, as a table, and which of its own arguments may be given."""
+"""What becomes of each hub parameter in instructlab-training, as a table, and which further keywords may be given."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ MAX_GRAD_NORM = 1.0
 MAIN = "main_ds"
 """The framework's training script; as the owner of an argument: an option that it has and `TrainingArgs` has not."""
 
+_TEMPLATE = (
+    "conversations are written with the chat template in the model's directory; put yours there: chat_template.jinja"
+)
+
 HUBS_OWN: Mapping[str, str] = {
     "process_data": "the hub makes the tokens and labels, the same as for every backend",
     "data_process_num_cpu_procs": "the hub makes the tokens and labels",
-    "chat_tmpl_path": "the hub writes conversations with the chat template in the model's directory; put the template there as "
-    "chat_template.jinja",
-    "use_legacy_tmpl": "the hub writes conversations with the chat template in the model's directory; put the template there as "
-    "chat_template.jinja",
+    "chat_tmpl_path": _TEMPLATE,
+    "use_legacy_tmpl": _TEMPLATE,
     "mock_data": "the framework has the option and no longer acts on it",
     "mock_data_len": "the framework has the option and no longer acts on it",
     "pretraining_config": "give is_pretraining, block_size and document_column_name instead",
@@ -41,9 +43,8 @@ RESUME = "resume_from_checkpoint"
 """The plugin's own further keyword: a checkpoint with full state, or a run's directory that has one, to go on from."""
 
 
-def rules(devices: Devices, world_size: int) -> dict[str, Rule]:
-    """The table for `sft`, for the devices at hand."""
-    launched = by_hub(f"{world_size} process{'es' if world_size > 1 else ''}, started by torchrun")
+def rules(devices: Devices, local: int) -> dict[str, Rule]:
+    """The table for `sft`, for the devices at hand and the processes on this node."""
     saved = "the framework writes it, then it is moved to"
     return {
         "model_path": exact("TrainingArgs.model_path"),
@@ -57,17 +58,17 @@ def rules(devices: Devices, world_size: int) -> dict[str, Rule]:
         "backend": by_hub("this one"),
         "overwrite_output_dir": by_hub("checked before the run"),
         "data_output_dir": exact("TrainingArgs.data_output_dir", lambda p: str(data_directory(p))),
-        "trust_remote_code": exact("TrainingArgs.trust_remote_code", note="a TRUST_REMOTE_CODE of the environment is overruled"),
+        "trust_remote_code": exact("TrainingArgs.trust_remote_code", note="whatever TRUST_REMOTE_CODE says"),
         "seed": exact("TrainingArgs.random_seed", note="and the hub's choice of validation rows"),
         "num_epochs": exact("TrainingArgs.num_epochs"),
         "effective_batch_size": exact(
             "TrainingArgs.effective_batch_size",
             note="rows of all processes; the last step of an epoch takes what is left",
         ),
-        "max_seq_len": exact("TrainingArgs.max_seq_len", row_length, note="the hub leaves out longer rows, with a warning"),
+        "max_seq_len": exact("TrainingArgs.max_seq_len", row_length, note="longer rows are left out, with a warning"),
         "max_tokens_per_gpu": exact(
             "TrainingArgs.max_batch_len",
-            note="padding included where there is no FlashAttention; rows are shared out by length, so no result changes",
+            note="with padding, where there is no FlashAttention; it changes no result",
         ),
         "learning_rate": exact("TrainingArgs.learning_rate"),
         "lr_scheduler": exact(f"{MAIN}.lr_scheduler", refuse=_scheduler),
@@ -97,8 +98,8 @@ def rules(devices: Devices, world_size: int) -> dict[str, Rule]:
         "is_pretraining": by_hub("documents are cut in blocks, and every token is trained"),
         "block_size": by_hub("tokens in a block"),
         "document_column_name": by_hub("key of a document"),
-        "nproc_per_node": launched,
-        "nnodes": launched,
+        "nproc_per_node": by_hub("given to torchrun"),
+        "nnodes": by_hub("given to torchrun"),
         "node_rank": by_hub("given to torchrun"),
         "rdzv_id": by_hub("given to torchrun"),
         "rdzv_endpoint": by_hub("given to torchrun"),
@@ -125,20 +126,20 @@ def rules(devices: Devices, world_size: int) -> dict[str, Rule]:
         ),
         "fsdp_options": exact(
             "TrainingArgs.fsdp_options",
-            lambda p: _sharding(p, world_size),
+            lambda p: _sharding(p, local),
             note="by default HYBRID_SHARD, and FULL_SHARD where a node has one process",
-            refuse=lambda p: _no_sharding(p, world_size),
+            refuse=lambda p: _no_sharding(p, local),
         ),
     }
 
 
-def settings(parameters: Parameters, devices: Devices) -> Settings:
+def settings(parameters: Parameters, devices: Devices, local: int) -> Settings:
     """Arguments that no parameter asks for, each set on purpose."""
     flash = devices.kind == "cuda" and find_spec("flash_attn") is not None
     asks = bool(parameters["save_samples"] or parameters["save_best_val_loss"])
     liger: Settings = {f"{MAIN}.model_class": ("Liger", "as use_liger asks")} if parameters["use_liger"] else {}
     sharding: Settings = {}
-    if parameters["fsdp_options"] is None and _lone_processes(parameters):
+    if parameters["fsdp_options"] is None and _alone(parameters, local):
         sharding = {
             "TrainingArgs.fsdp_options": (
                 {"sharding_strategy": "FULL_SHARD"},
@@ -229,20 +230,21 @@ def _grad_norm(parameters: Parameters) -> str | None:
     return f"the framework always scales gradients down to a norm of {MAX_GRAD_NORM}; leave it out"
 
 
-def _lone_processes(parameters: Mapping[str, Any]) -> bool:
-    return bool(parameters["nnodes"] > 1 and parameters["nproc_per_node"] == 1)
+def _alone(parameters: Mapping[str, Any], local: int) -> bool:
+    """Whether each of several nodes has one process, so that there is nothing to shard over within a node."""
+    return bool(parameters["nnodes"] > 1 and local == 1)
 
 
-def _sharding(parameters: Mapping[str, Any], world_size: int) -> dict[str, Any] | None:
+def _sharding(parameters: Mapping[str, Any], local: int) -> dict[str, Any] | None:
     options = dict(parameters["fsdp_options"] or {})
-    if options and _lone_processes(parameters):
+    if options and _alone(parameters, local):
         options.setdefault("sharding_strategy", "FULL_SHARD")
     return options or None
 
 
-def _no_sharding(parameters: Parameters, world_size: int) -> str | None:
+def _no_sharding(parameters: Parameters, local: int) -> str | None:
     asked = (parameters["fsdp_options"] or {}).get("sharding_strategy")
-    if asked == "HYBRID_SHARD" and _lone_processes(parameters):
+    if asked == "HYBRID_SHARD" and _alone(parameters, local):
         return (
             "with one process a node PyTorch would train a replica on each and never bring them together: give "
             "FULL_SHARD or SHARD_GRAD_OP"

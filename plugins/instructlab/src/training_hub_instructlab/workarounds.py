@@ -17,7 +17,7 @@ def share_out_padded_rows_evenly() -> None:
 
     The framework's packer for padded rows balances tokens and lets ranks have different numbers of passes. Each pass
     gathers sharded weights from all ranks, so that the rank with more passes waits forever for the others. A rank with
-    fewer gets passes over the framework's own dummy row, which trains nothing, as it does for a rank with no row at all.
+    fewer gets passes over the framework's own dummy row, which trains nothing, as does a rank with no row at all.
     """
     from instructlab.training import sampler
 

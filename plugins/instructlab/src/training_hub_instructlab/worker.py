@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +49,10 @@ def train(job: dict[str, Any]) -> None:
     working = Path(arguments.ckpt_output_dir)
     progress = Progress(len(rows.lengths), arguments.effective_batch_size, arguments.num_epochs)
     progress.done, epoch_start = _steps_before(working, progress)
-    reporting.reporter = reporting.Reporter(
+    reporter = reporting.Reporter(
         events, progress, rows, arguments.random_seed, writes=rank == 0, world_size=world_size
     )
+    reporting.use(reporter)
     checkpoints = Checkpoints(
         values, working, directory, events, progress, arguments.validation_frequency, counted_from=epoch_start
     )
@@ -60,8 +60,6 @@ def train(job: dict[str, Any]) -> None:
     workarounds.share_out_padded_rows_evenly()
     workarounds.observe_steps(progress)
     workarounds.decide_on_checkpoints(checkpoints.save)
-    if arguments.on_demand_checkpointing:
-        _save_when_told_to_end()
 
     script = job["arguments"].get(MAIN, {})
     callbacks = serialize_callbacks_for_cli([reporting.HubCallback()])
@@ -69,9 +67,7 @@ def train(job: dict[str, Any]) -> None:
     runpy.run_module(SCRIPT, run_name="__main__", alter_sys=True)
     if rank == 0:
         checkpoint = checkpoints.finish_run()
-        write_json(
-            directory.logs / "outcome.json", {"checkpoint": checkpoint, "metrics": reporting.reporter.final()}
-        )
+        write_json(directory.logs / "outcome.json", {"checkpoint": checkpoint, "metrics": reporter.final()})
 
 
 def training_arguments(job: dict[str, Any], rows: Rows) -> TrainingArgs:
@@ -99,14 +95,6 @@ def _steps_before(working: Path, progress: Progress) -> tuple[int, int]:
         return start + int(state["global_step"]), start
     start = (epoch + 1) * progress.steps_per_epoch
     return start, start
-
-
-def _save_when_told_to_end() -> None:
-    """Torchrun hands a SIGTERM on to its processes; the framework then saves at the next chance, and ends."""
-    from instructlab.training.on_demand_checkpoint import remove_trigger_file, write_trigger_file
-
-    remove_trigger_file()
-    signal.signal(signal.SIGTERM, lambda number, frame: write_trigger_file())
 
 
 def main() -> None:

@@ -62,7 +62,9 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
             )
         here = devices()
         if here.kind != "cuda":
-            return Availability(False, f"mini-trainer needs an NVIDIA GPU, and there is {here}; backend='trl' needs none")
+            return Availability(
+                False, f"mini-trainer needs an NVIDIA GPU, and there is {here}; backend='trl' needs none"
+            )
         if not find_spec("flash_attn") and not _without_flash_attention(os.environ):
             return Availability(
                 False, 'flash-attn is missing: pip install "training-hub-minitrainer[cuda]" --no-build-isolation'

@@ -1,4 +1,4 @@
-"""The callback that mini-trainer gets. It passes on the text of the class alone, so the class needs nothing around it."""
+"""The callback that mini-trainer gets. It takes the text of the class alone, so the class needs nothing around it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from transformers import AutoConfig, GenerationConfig
 
 from training_hub.runs.directory import RunDirectory, write_json
 
-
 _CHANGED = ("use_cache", "bos_token_id", "eos_token_id")
 """What the framework writes over in the configuration. A missing padding token, which it fills in, may stay."""
 

@@ -107,9 +107,7 @@ class Reporter:
     def _on_evaluate(self, context: TrainingContext) -> None:
         loss = context.val_metrics.get("val_loss")
         self.last["validation_loss"] = loss
-        self.events.emit(
-            "eval", step=context.step, epoch=context.step / self.steps_per_epoch, validation_loss=loss
-        )
+        self.events.emit("eval", step=context.step, epoch=context.step / self.steps_per_epoch, validation_loss=loss)
 
     def _on_save(self, context: TrainingContext) -> None:
         assert context.checkpoint_path is not None

@@ -128,7 +128,7 @@ def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, R
         "document_column_name": by_hub("key of a document"),
         "nproc_per_node": launched,
         "nnodes": launched,
-        **{name: rendezvous for name in ("node_rank", "rdzv_id", "rdzv_endpoint", "master_addr", "master_port")},
+        **dict.fromkeys(("node_rank", "rdzv_id", "rdzv_endpoint", "master_addr", "master_port"), rendezvous),
         "wandb_project": exact("TrainingArgs.wandb_project", refuse=_when("wandb_project", _wandb)),
         "wandb_entity": exact("TrainingArgs.wandb_entity"),
         "wandb_run_name": exact("TrainingArgs.wandb_run_name"),

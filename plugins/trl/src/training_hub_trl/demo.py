@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = """\
-{%- for message in messages -%}
-<|{{ message['role'] }}|>
-{{ message['content'] }}<|end|>
-{% endfor -%}
-{%- if add_generation_prompt -%}
-<|assistant|>
-{% endif -%}
-"""
+from training_hub.testing.toy import make_model, write_rows
+
 WORD_LENGTH = 3
 
 
@@ -96,44 +88,6 @@ def row(word: str) -> dict[str, Any]:
             {"role": "assistant", "content": word[::-1]},
         ]
     }
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in rows), encoding="utf-8")
-
-
-def make_model(directory: Path, *, seed: int = 0) -> None:
-    """Save a Llama of random weights, some 100,000 of them, with a tokenizer of single characters and a template."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-    alphabet = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    plain = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(alphabet)}, merges=[]))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    plain.decoder = decoders.ByteLevel()
-    plain.add_special_tokens(special)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=plain, eos_token="<|end|>", pad_token="<|pad|>", chat_template=TEMPLATE
-    )
-    torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(alphabet),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=2048,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-        )
-    )
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
 
 
 def answers(model_path: Path, words: list[str]) -> dict[str, str]:

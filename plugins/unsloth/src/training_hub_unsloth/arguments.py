@@ -66,7 +66,7 @@ def refusals(parameters: Parameters, devices: Devices) -> list[str]:
 
 
 def _unknown_gguf(parameters: Parameters) -> list[str]:
-    """Kinds of GGUF file that Unsloth does not know, or makes only with an importance matrix: else said after training."""
+    """Kinds of GGUF file that Unsloth does not make; it would say so only after training."""
     wanted = parameters.further.get("save_gguf") or []
     plain = keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
     with_matrix = keys_of("unsloth", "save.py", "IMATRIX_QUANTS")

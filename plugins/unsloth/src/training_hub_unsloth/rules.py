@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from training_hub.batches import BatchPlan
+from training_hub.batches import BatchPlan, row_length
 from training_hub.devices import Devices
 from training_hub.parameters import Parameters
 from training_hub.translation import Rule, approximate, by_hub, exact, refused
@@ -29,16 +29,20 @@ def rules(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
     """The table, for a way to cut batches and the devices at hand."""
     shared = {name: _moved(rule) for name, rule in trl.rules("lora_sft", plan, devices).items()}
     gpu = devices.kind == "cuda"
+    processes = by_hub("processes of their own: torchrun's, where there are several")
     return shared | {
         "model_path": exact("from_pretrained.model_name"),
         "max_seq_len": exact(
-            "from_pretrained.max_seq_length", note="longer rows are left out by the hub, with a warning"
+            "from_pretrained.max_seq_length", row_length, note="longer rows are left out by the hub, with a warning"
         ),
         "seed": exact("SFTConfig.seed", note="also get_peft_model.random_state, and the hub's order of rows"),
+        "nproc_per_node": processes,
+        "nnodes": processes,
         "use_liger": refused("Unsloth brings fused kernels of its own, which Liger's would replace"),
         "target_modules": replace(
             shared["target_modules"],
             note="by default the linear layers but the head; of a vision-language model those of the language part",
+            refuse=_trained_in_full,
         ),
         "init_lora_weights": replace(shared["init_lora_weights"], refuse=_no_such_start),
         "bnb_4bit_quant_type": by_hub(
@@ -137,6 +141,13 @@ def _four_bit(name: str, only: Any) -> Callable[[Parameters], str | None]:
         return f"Unsloth quantises with {only!r}; leave it out, or use the trl backend"
 
     return refuse
+
+
+def _trained_in_full(parameters: Parameters) -> str | None:
+    found = {"embed_tokens", "lm_head"} & set(parameters["target_modules"] or ())
+    if isinstance(parameters["target_modules"], str) or not found:
+        return None
+    return f"Unsloth trains {' and '.join(sorted(found))} in full instead; give modules_to_save for that"
 
 
 def _no_such_start(parameters: Parameters) -> str | None:

@@ -67,9 +67,8 @@ def export(job: Job, outcome: dict[str, Any]) -> None:
         )
     # llama.cpp is downloaded, built and run for this, so anything may go wrong; the model is trained by now.
     except Exception as error:
-        raise TrainingFailedError(
-            f"the adapter is in {outcome['checkpoint']}, and save_gguf={wanted!r} failed: {type(error).__name__}: {error}"
-        ) from error
+        reason = f"save_gguf={wanted!r} failed: {type(error).__name__}: {error}"
+        raise TrainingFailedError(f"the adapter is in {outcome['checkpoint']}, and {reason}") from error
     EventLog(run.events).emit("save", step=outcome["metrics"].get("step"), checkpoint=str(directory))
 
 

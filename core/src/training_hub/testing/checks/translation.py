@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,8 +38,6 @@ class Translates(Subject):
         assert not (others := [name for name in found if name not in declared]), f"nobody gave {others}"
 
     def test_a_value_is_translated_or_refused(self, translates: None, algorithm: str, parameter: str) -> None:
-        if parameter in PLACES and parameter not in self.values:
-            pytest.skip(f"{parameter} has no default that another value could differ from")
         trials = self.trials(algorithm, parameter)
         assert trials, f"the type of {parameter} does not say a valid value: give one in `values`"
         outcomes = [_outcome(self, algorithm, parameter, trial) for trial in trials]
@@ -58,20 +55,17 @@ class Translates(Subject):
         from training_hub.cli.plan import as_data, plan
 
         base = {**PLACES, **self.needed(algorithm)}
-        declared = self.algorithm(algorithm).declared()
-        trials = [{}, *(trial for name in declared for trial in self.trials(algorithm, name))]
-        for trial in trials:
+        trials = [trial for name in self.algorithm(algorithm).declared() for trial in self.trials(algorithm, name)]
+        for trial in [{}, *trials]:
             values = {name: value for name, value in (base | trial).items() if name != "backend"}
             try:
                 shown = json.loads(json.dumps(as_data(plan(Given(algorithm, self.backend, values))), default=str))
             except Exception as error:
                 pytest.fail(f"training-hub plan with {trial}: {type(error).__name__}: {error}")
-            # A request that cannot be translated at all, such as one for more processes than there are devices, is a
-            # problem that the plan names.
             listed = [item["parameter"] for item in shown["parameters"]]
-            assert shown["problems"] or not (missing := [name for name in declared if name not in listed]), (
-                f"training-hub plan with {trial} does not show {missing}"
-            )
+            missing = [name for name in values if name not in listed]
+            # What cannot be translated at all, such as more processes than there are devices, is a problem shown.
+            assert shown["problems"] or not missing, f"training-hub plan with {trial} does not show {missing}"
 
     def test_an_unknown_keyword_is_refused(self, translates: None, algorithm: str) -> None:
         problems = _problems(self, algorithm, {UNKNOWN: 1})

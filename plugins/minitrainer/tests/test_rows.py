@@ -1,0 +1,64 @@
+"""What mini-trainer is handed to train on: tokens and labels as the hub makes them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from training_hub.data import DatasetOptions
+from training_hub.errors import DatasetError
+from training_hub.runs.events import EventLog
+from training_hub_minitrainer.rows import write_rows
+
+
+def written(model: Path, data: Path, out: Path, *, options: DatasetOptions | None = None, **given: Any) -> list[Any]:
+    values = {"data_path": str(data), "ckpt_output_dir": str(out), "data_output_dir": None, "node_rank": 0}
+    defaults = {"max_seq_len": 128, "block_size": None, "validation_split": 0.0, "seed": 42}
+    job = {"values": values | defaults | given, "dataset": asdict(options or DatasetOptions())}
+    out.mkdir(exist_ok=True)
+    lengths = write_rows(job, AutoTokenizer.from_pretrained(model), EventLog(out / "events.jsonl"))
+    rows = [json.loads(line) for line in (out / "data" / "train.jsonl").read_text().splitlines()]
+    assert lengths == [row["len"] for row in rows] == [len(row["input_ids"]) for row in rows]
+    return rows
+
+
+def test_the_assistants_turns_are_trained_or_all_of_them(model: Path, rows: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model)
+
+    def trained(row: dict[str, list[int]]) -> str:
+        return str(tokenizer.decode([label for label in row["labels"] if label != -100]))
+
+    [first, *_] = written(model, rows, tmp_path / "masked")
+    assert trained(first) == "0<|end|>"
+    [first, *_] = written(model, rows, tmp_path / "unmasked", options=DatasetOptions(unmask=True))
+    assert "Say 0." in trained(first)
+
+
+def test_processed_rows_stay_as_they_are(model: Path, rows: Path, tmp_path: Path) -> None:
+    made = written(model, rows, tmp_path / "one")
+    again = written(
+        model, tmp_path / "one/data/train.jsonl", tmp_path / "two", options=DatasetOptions(use_processed_dataset=True)
+    )
+    assert [row["input_ids"] for row in again] == [row["input_ids"] for row in made]
+    assert [row["labels"] for row in again] == [row["labels"] for row in made]
+
+
+def test_rows_held_back_are_not_trained_on(model: Path, rows: Path, tmp_path: Path) -> None:
+    train = written(model, rows, tmp_path, validation_split=0.25)
+    held = [json.loads(line) for line in (tmp_path / "data" / "validation.jsonl").read_text().splitlines()]
+    assert (len(train), len(held)) == (12, 4)
+    assert not [row for row in held if row in train]
+
+
+def test_rows_too_long_are_left_out_with_a_warning_and_refused_if_all_are(
+    model: Path, rows: Path, tmp_path: Path
+) -> None:
+    assert max(row["len"] for row in written(model, rows, tmp_path, max_seq_len=40)) <= 40
+    assert "longer than max_seq_len=40" in (tmp_path / "events.jsonl").read_text()
+    with pytest.raises(DatasetError, match="longer than max_seq_len=4"):
+        written(model, rows, tmp_path, max_seq_len=4)

@@ -1,0 +1,222 @@
+"""What becomes of every parameter, held against mini-trainer's real argument class and main function."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training_hub.errors import ParameterError
+from training_hub.registry import AlgorithmRegistry
+from training_hub.translation import Translation
+from training_hub_minitrainer.backend import MiniTrainerOSFTBackend, accepted
+from training_hub_minitrainer.worker import training_arguments
+
+NEEDED = {"model_path": "models/opt/Qwen2", "data_path": "rows.jsonl", "ckpt_output_dir": "out"}
+OSFT = NEEDED | {"unfreeze_rank_ratio": 0.3}
+
+
+def translated(algorithm: str, **given: Any) -> Translation:
+    needed = OSFT if algorithm == "osft" else NEEDED
+    backend = MiniTrainerOSFTBackend()
+    backend.name = "mini-trainer"
+    return backend.translate(AlgorithmRegistry.get_algorithm(algorithm).resolve(needed | given))
+
+
+def arguments(algorithm: str, **given: Any) -> dict[str, Any]:
+    found = translated(algorithm, **given)
+    found.raise_for_refusals()
+    return dict(found.arguments["TrainingArgs"])
+
+
+def refusal(algorithm: str, **given: Any) -> str:
+    with pytest.raises(ParameterError) as raised:
+        translated(algorithm, **given).raise_for_refusals()
+    return str(raised.value)
+
+
+def real() -> Any:
+    from mini_trainer.training_types import TrainingArgs
+
+    return TrainingArgs
+
+
+# A value of each parameter that is not its default, and what mini-trainer is then given.
+EACH: dict[str, tuple[Any, dict[str, Any]]] = {
+    "model_path": ("m", {"model_name_or_path": "m"}),
+    "data_path": ("d", {"data_path": str(Path("out/data/train.jsonl"))}),
+    "data_output_dir": ("kept", {"data_path": str(Path("kept/train.jsonl"))}),
+    "ckpt_output_dir": ("o", {"output_dir": str(Path("o/logs/mini-trainer")), "data_path": "o/data/train.jsonl"}),
+    "trust_remote_code": (True, {"trust_remote_code": True}),
+    "seed": (7, {"seed": 7}),
+    "num_epochs": (5, {"max_epochs": 5}),
+    "effective_batch_size": (7, {"batch_size": 7}),
+    "max_tokens_per_gpu": (9999, {"max_tokens_per_gpu": 9999}),
+    "learning_rate": (1e-4, {"learning_rate": 1e-4}),
+    "lr_scheduler": ("cosine_with_min_lr", {"lr_scheduler": "cosine_with_min_lr"}),
+    "lr_scheduler_kwargs": ({"min_lr": 1e-6}, {"lr_scheduler_kwargs": {"min_lr": 1e-6}}),
+    "warmup_steps": (9, {"num_warmup_steps": 9}),
+    "beta1": (0.8, {"beta1": 0.8}),
+    "beta2": (0.9, {"beta2": 0.9}),
+    "eps": (1e-6, {"eps": 1e-6}),
+    "weight_decay": (0.1, {"weight_decay": 0.1}),
+    "checkpoint_at_epoch": (True, {"checkpoint_at_epoch": True}),
+    "save_final_checkpoint": (False, {"save_final_checkpoint": False}),
+    "validation_split": (0.2, {"validation_data_path": "out/data/validation.jsonl", "validate_at_epoch": True}),
+}
+
+
+def test_every_parameter_of_both_algorithms_has_an_item() -> None:
+    for algorithm in ("osft", "sft"):
+        found = translated(algorithm)
+        found.raise_for_refusals()
+        assert [item.parameter for item in found.items] == list(AlgorithmRegistry.get_algorithm(algorithm).declared())
+
+
+@pytest.mark.parametrize("algorithm", ["osft", "sft"])
+@pytest.mark.parametrize("name", EACH)
+def test_a_parameter_becomes_the_argument_of_the_same_meaning(algorithm: str, name: str) -> None:
+    value, expected = EACH[name]
+    found = arguments(algorithm, **{name: value})
+    assert found == arguments(algorithm) | expected
+    assert {n: getattr(real()(**found), n) for n in expected} == expected
+
+
+def test_osft_and_sft_differ_in_what_is_trained() -> None:
+    assert arguments("sft")["osft"] is False
+    whole = arguments("osft", osft_upcast_dtype="float64", target_patterns=["q_proj"])
+    chosen = {"osft_unfreeze_rank_ratio": 0.3, "osft_target_patterns": ["q_proj"], "osft_upcast_dtype": "float64"}
+    assert {name: whole[name] for name in chosen} == chosen
+    assert whole["osft"] is True
+
+
+def test_a_ratio_of_one_is_never_handed_over() -> None:
+    """The framework would take it for none, and train a half."""
+    found = arguments("osft", unfreeze_rank_ratio=1)
+    assert found["osft"] is False
+    assert "osft_unfreeze_rank_ratio" not in found
+
+
+def test_validation_by_steps_takes_the_place_of_once_an_epoch() -> None:
+    found = arguments(
+        "sft", validation_split=0.1, validation_frequency=3, save_best_val_loss=True, val_loss_improvement_threshold=0.1
+    )
+    chosen = {"validation_frequency": 3, "save_best_val_loss": True, "val_loss_improvement_threshold": 0.1}
+    assert found.items() >= (chosen | {"validate_at_epoch": False}).items()
+    assert "validate_at_epoch" not in arguments("sft", validation_split=0.1, validate_at_final=True)
+
+
+def test_what_only_one_algorithm_has() -> None:
+    assert arguments("sft", save_samples=100)["min_samples_per_checkpoint"] == 100
+    assert "min_samples_per_checkpoint" not in arguments("sft")
+    assert arguments("sft", fsdp_options={"sharding_strategy": "FULL_SHARD"}) == arguments("sft")
+    assert arguments("sft", accelerate_full_state_at_epoch=False) == arguments("sft")
+    for given in ({"use_processed_dataset": True}, {"unmask_messages": True}, {"osft_memory_efficient_init": True}):
+        assert arguments("osft", **given) == arguments("osft")
+    assert arguments("osft", is_pretraining=True, block_size=64) == arguments("osft")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"max_grad_norm": 0.5}, "max_grad_norm=0.5.*down to a norm of 1.0"),
+        ({"use_liger": True}, "use_liger=True.*need an NVIDIA GPU"),
+        ({"tensorboard_log_dir": "t"}, "tensorboard_log_dir='t'.*no TensorBoard logs"),
+        ({"lr_scheduler": "reduce_lr_on_plateau"}, "lr_scheduler.*never tells its scheduler a loss"),
+        ({"wandb_project": "p"}, "wandb_project='p'.*not installed"),
+        ({"mlflow_tracking_uri": "u"}, "mlflow_tracking_uri='u'.*not installed"),
+        ({"fsdp_options": {"sharding_strategy": "NO_SHARD"}}, "fsdp_options.*give FULL_SHARD"),
+        ({"fsdp_options": {"cpu_offload_params": True}}, "fsdp_options.*leave cpu_offload_params out"),
+        ({"accelerate_full_state_at_epoch": True}, "on_demand_checkpointing=True"),
+        ({"max_step": 4}, r"max_step: neither a parameter of sft.*did you mean 'max_steps'"),
+        ({"osft": True}, "osft: neither a parameter of sft"),
+        ({"osft_unfreeze_rank_ratio": 0.5}, "osft_unfreeze_rank_ratio: neither a parameter of sft"),
+        ({"batch_size": 4}, "TrainingArgs.batch_size is set from effective_batch_size"),
+        ({"output_dir": "x"}, "TrainingArgs.output_dir is set from ckpt_output_dir"),
+        ({"pretraining_config": {}}, "TrainingArgs.pretraining_config is set from is_pretraining"),
+        ({"validation_data_path": "v"}, "TrainingArgs.validation_data_path is set from validation_split"),
+        ({"max_steps": 4}, "max_steps without training_mode='step'"),
+        ({"training_mode": "token"}, "training_mode='token' without max_tokens"),
+        ({"training_mode": "step", "max_steps": 3, "num_epochs": 2}, "num_epochs and training_mode='step'"),
+        ({"validate_at_final": True}, "validate_at_final without a validation set"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_with_the_reason(given: dict[str, Any], expected: str) -> None:
+    assert re.search(expected, refusal("sft", **given))
+
+
+def test_osft_takes_no_switch_of_its_own_away() -> None:
+    assert "osft: neither a parameter of osft" in refusal("osft", osft=False)
+    assert "osft_target_patterns is set from target_patterns" in refusal("osft", osft_target_patterns=["q_proj"])
+    assert "there is no pattern in it" in refusal("osft", target_patterns=[])
+
+
+def test_every_argument_of_the_framework_is_within_reach_or_owned() -> None:
+    """A new release's new argument is accepted at once, because the names are read from the installed source."""
+    names = {field.name for field in dataclasses.fields(real())}
+    assert accepted("osft")["TrainingArgs"] | {"osft", "callbacks"} == names
+    own = {"train_dtype": "bfloat16", "save_dtype": "float16", "on_demand_checkpointing": True, "training_mode": "step"}
+    found = arguments("sft", **own, max_steps=3)
+    assert found.items() >= own.items()
+    real()(**found)
+
+
+@pytest.mark.parametrize("algorithm", ["osft", "sft"])
+def test_the_worker_calls_the_frameworks_main_with_what_it_takes(
+    algorithm: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mini_trainer import train
+    from mini_trainer.training_types import TrainingMode
+
+    given = {"model_path": str(model), "lr_scheduler_kwargs": {"a": 1}, "training_mode": "step", "max_steps": 3}
+    found = translated(algorithm, **given)
+    values = AlgorithmRegistry.get_algorithm(algorithm).resolve((OSFT if algorithm == "osft" else NEEDED) | given)
+    called = training_arguments({"arguments": found.arguments, "values": dict(values)})
+    inspect.signature(train.main).bind(**called)
+    assert called["training_mode"] is TrainingMode.STEP
+    assert json.loads(called["lr_scheduler_kwargs"]) == {"a": 1}
+    if algorithm == "osft":
+        assert called["osft_target_patterns"].split(",")[0] == "model.layers.0.self_attn.q_proj.weight"
+    else:
+        assert called["osft_target_patterns"] is None
+    hints = typing.get_type_hints(train.main)
+    assert all(
+        isinstance(called[name], (int, float)) for name, hint in hints.items() if hint is float and called.get(name)
+    )
+
+
+def test_an_unknown_training_mode_is_named_with_those_there_are() -> None:
+    found = translated("sft", training_mode="epochs")
+    values = AlgorithmRegistry.get_algorithm("sft").resolve(NEEDED)
+    with pytest.raises(ParameterError, match="training_mode='epochs': mini-trainer knows epoch, step, token, infinite"):
+        training_arguments({"arguments": found.arguments, "values": dict(values)})
+
+
+def test_translation_is_pure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert translated("osft", validation_split=0.1) == translated("osft", validation_split=0.1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_processes_are_torchruns_as_asked() -> None:
+    plan = translated("osft", nproc_per_node=2, nnodes=3, node_rank=1, rdzv_endpoint="host:29400", rdzv_id=5).launch
+    assert plan is not None
+    command = plan.argv("job.json")
+    for part in ("--nnodes=3", "--nproc-per-node=2", "--node-rank=1", "--rdzv-endpoint=host:29400", "--rdzv-id=5"):
+        assert part in command
+    assert plan.module == "training_hub_minitrainer.worker"
+    # Nodes that share a disk do not write the same file.
+    assert arguments("osft", nnodes=3, node_rank=1, rdzv_endpoint="h:1")["data_path"] == "out/data/train-node1.jsonl"
+
+
+def test_the_class_is_public_and_osft_comes_first() -> None:
+    import training_hub
+
+    assert training_hub.MiniTrainerOSFTBackend is MiniTrainerOSFTBackend
+    assert MiniTrainerOSFTBackend.algorithms == ("osft", "sft")

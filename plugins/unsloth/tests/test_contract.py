@@ -1,0 +1,5 @@
+from training_hub.testing import BackendContract
+
+
+class TestUnsloth(BackendContract):
+    backend = "unsloth"

@@ -1,0 +1,44 @@
+"""The contract tried on each example backend; `test_contract.py` runs this in a process of its own."""
+
+import pytest
+import torch
+from contract_example import installed
+from training_hub.testing import BackendContract
+from training_hub.testing.reference import measure
+from training_hub.testing.runs import make_toy
+
+# One thread, so that a process alone and one of two do the same sums in the same order.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def one_toy(tmp_path_factory):
+    return make_toy(tmp_path_factory.mktemp("toy"))
+
+
+class Quick(BackendContract):
+    """With one toy for all, and measured in this process; both are only quicker."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def toy(cls, one_toy):
+        return one_toy
+
+    @classmethod
+    def measure(cls, toy, models, directory):
+        return measure(toy.model, toy.rows, models)
+
+
+class TestHonestTwo(BackendContract):
+    """As a plugin's author writes it."""
+
+    backend = "HonestTwo"
+
+
+class TestWaitsForTheDead(Quick):
+    backend = "WaitsForTheDead"
+    patience = 5.0
+
+
+for name in installed.NAMES:
+    globals().setdefault(f"Test{name}", type(f"Test{name}", (Quick,), {"backend": name, "__module__": __name__}))

@@ -1,0 +1,338 @@
+"""Backends that each break one promise, and the one check that must notice."""
+
+import socket
+import subprocess
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from contract_example.backend import DONE, Honest, HonestTwo
+from training_hub import Availability
+from training_hub.errors import TrainingFailedError, UserError
+from training_hub.launchers.local import run_first
+from training_hub.translation import Rule, exact
+
+CAUGHT_BY = {}
+"""Class to the check that must fail on it."""
+
+
+def caught_by(check):
+    def note(kind):
+        CAUGHT_BY[kind.__name__] = check
+        return kind
+
+    return note
+
+
+class Loops(Honest):
+    """A backend whose loop, of the same name in `broken_loops`, breaks the promise."""
+
+    def __init_subclass__(cls):
+        cls.loop = f"contract_example.broken_loops:{cls.__name__}"
+
+
+class LoopsTwo(HonestTwo):
+    """The same, with two processes."""
+
+    def __init_subclass__(cls):
+        cls.loop = f"contract_example.broken_loops:{cls.__name__}"
+
+
+# Metadata.
+
+
+@caught_by("test_its_class_is_made_without_arguments")
+class NeedsArguments(Honest):
+    def __init__(self, device):
+        self.device = device
+
+
+@caught_by("test_its_algorithms_exist_and_list_it")
+class NamesAnUnknownAlgorithm(Honest):
+    algorithms = ("sft", "no_such_algorithm")
+
+
+@caught_by("test_asking_for_availability_imports_no_framework")
+class ImportsToSayWhetherItCan(Honest):
+    def availability(self):
+        import torch
+
+        return Availability(True, torch.__version__)
+
+
+@caught_by("test_availability_says_why")
+class IsSilentlyUnavailable(Honest):
+    def availability(self):
+        return Availability(False)
+
+
+# Translation.
+
+
+@caught_by("test_defaults_are_not_refused")
+class RefusesWhatIsTheDefaultAnyway(Honest):
+    done = {**DONE, "beta1": exact("AdamW.beta1", refuse=lambda p: "no betas" if p.given("beta1") else None)}
+
+
+@caught_by("test_every_parameter_has_one_item")
+class ForgetsAParameter(Honest):
+    def translate(self, parameters):
+        found = super().translate(parameters)
+        # Where it is given it is refused as it should be.
+        forgotten = [item for item in found.items if item.parameter != "eps" or parameters.given("eps")]
+        return replace(found, items=tuple(forgotten))
+
+
+@caught_by("test_a_value_is_translated_or_refused")
+class DropsAValue(Honest):
+    done = {**DONE, "eps": exact("AdamW.eps", lambda p: 1e-8)}
+
+
+@caught_by("test_a_value_is_translated_or_refused")
+class SaysUnused(Honest):
+    done = {**DONE, "use_liger": Rule("unused", note="who knows")}
+
+
+@caught_by("test_a_value_is_translated_or_refused")
+class RefusesWithoutAReason(Honest):
+    def translate(self, parameters):
+        found = super().translate(parameters)
+        silent = [replace(item, note="") if item.parameter == "eps" else item for item in found.items]
+        return replace(found, items=tuple(silent))
+
+
+@caught_by("test_a_value_is_translated_or_refused")
+class RefusesNamelessly(Honest):
+    def translate(self, parameters):
+        if parameters["eps"] != 1e-8:
+            raise UserError("something cannot be honoured")
+        return super().translate(parameters)
+
+
+@caught_by("test_the_command_plan_shows_every_parameter")
+class CannotBePlanned(Honest):
+    def translate(self, parameters):
+        return replace(super().translate(parameters), batches={"micro_batch_size": 2})
+
+
+@caught_by("test_an_unknown_keyword_is_refused")
+class IgnoresWhatNobodyKnows(Honest):
+    def translate(self, parameters):
+        far = "no_such_argument_anywhere"
+        further = {name: value for name, value in parameters.further.items() if name != far or parameters["model_path"] != "model"}
+        return super().translate(replace(parameters, further=further))
+
+
+@caught_by("test_a_misspelt_name_is_refused_with_the_nearest")
+class KnowsNoNearestName(Honest):
+    def translate(self, parameters):
+        found = super().translate(parameters)
+        return replace(found, problems=tuple(problem.partition(" (did you mean")[0] for problem in found.problems))
+
+
+# Purity.
+
+
+@caught_by("test_a_translation_is_the_same_twice")
+class TranslatesAnotherWayEachTime(Honest):
+    times = Counter()
+
+    def translate(self, parameters):
+        self.times["translated"] += 1
+        times = self.times["translated"]
+        self.settings = {"AdamW.foreach": (times, "it counts")}
+        return super().translate(parameters)
+
+
+@caught_by("test_a_translation_is_plain_data")
+class TranslatesToObjects(Honest):
+    settings = {"AdamW.foreach": (Path("somewhere"), "a path object")}
+
+
+class DoesBesides(Honest):
+    def translate(self, parameters):
+        self.besides()
+        return super().translate(parameters)
+
+
+@caught_by("test_translating_writes_no_file")
+class WritesAFile(DoesBesides):
+    def besides(self):
+        with tempfile.NamedTemporaryFile():
+            pass
+
+
+@caught_by("test_translating_starts_no_process")
+class StartsAProcess(DoesBesides):
+    def besides(self):
+        subprocess.run(["true"], check=True)
+
+
+@caught_by("test_translating_opens_no_connection")
+class OpensAConnection(DoesBesides):
+    def besides(self):
+        with socket.socket() as connection, suppress(OSError):
+            connection.connect(("127.0.0.1", 9))
+
+
+@caught_by("test_translating_imports_no_framework")
+class ImportsToTranslate(DoesBesides):
+    def besides(self):
+        import torch  # noqa: F401
+
+
+# Training.
+
+
+@caught_by("test_a_run_completes")
+class FailsAtTheEnd(Loops):
+    pass
+
+
+@caught_by("test_the_loss_falls")
+class ReportsTheFirstLossForEver(Loops):
+    pass
+
+
+@caught_by("test_the_first_loss_is_the_base_models")
+class TakesTheMeanOfMeans(Loops):
+    pass
+
+
+@caught_by("test_the_effective_batch_is_exact")
+class DropsTheLastRows(Loops):
+    pass
+
+
+@caught_by("test_the_effective_batch_is_exact")
+class TrainsOnFewerRowsThanItSays(Loops):
+    pass
+
+
+@caught_by("test_each_step_has_the_agreed_figures")
+class NamesAFigureAnotherWay(Loops):
+    pass
+
+
+@caught_by("test_each_step_has_the_agreed_figures")
+class ReportsAnotherLearningRate(Loops):
+    pass
+
+
+@caught_by("test_a_checkpoint_is_loaded_by_transformers_alone")
+class SavesNoConfig(Loops):
+    pass
+
+
+@caught_by("test_a_checkpoint_is_loaded_by_transformers_alone")
+class SavesHalfOfTheWeights(Loops):
+    pass
+
+
+@caught_by("test_a_checkpoint_has_tokenizer_and_template")
+class SavesNoTemplate(Loops):
+    pass
+
+
+@caught_by("test_the_saved_models_loss_is_below_the_bases")
+class SavesTheBaseModel(Loops):
+    pass
+
+
+@caught_by("test_checkpoints_have_the_hubs_names")
+class NamesCheckpointsAnotherWay(Loops):
+    pass
+
+
+@caught_by("test_the_result_is_complete")
+class ReturnsNoMetrics(Honest):
+    def result(self, run, outcome):
+        kept = {"final_loss": outcome["metrics"]["loss"]}
+        return super().result(run, {**outcome, "metrics": kept})
+
+
+@caught_by("test_the_manifest_is_complete")
+class NamesAFrameworkThatIsNotThere(Honest):
+    framework = "no-such-framework"
+
+
+# Several processes.
+
+
+@caught_by("test_two_processes_give_the_losses_of_one")
+class TrainsTwoModelsThatNeverMeet(LoopsTwo):
+    pass
+
+
+@caught_by("test_a_failing_worker_reports_its_cause")
+class HidesTheCause(HonestTwo):
+    def outcome(self, run):
+        try:
+            return super().outcome(run)
+        except TrainingFailedError as error:
+            if "SIGKILL" in str(error):
+                raise
+            raise TrainingFailedError("suffered a failure during distributed training") from error
+
+
+@caught_by("test_a_killed_process_ends_the_run")
+class HidesTheSignal(HonestTwo):
+    def outcome(self, run):
+        try:
+            return super().outcome(run)
+        except TrainingFailedError as error:
+            if "SIGKILL" in str(error):
+                raise TrainingFailedError("suffered a failure during distributed training") from error
+            raise
+
+
+@caught_by("test_a_killed_process_ends_the_run")
+class WaitsForTheDead(HonestTwo):
+    """Its launcher starts the ranks and waits for the first of them alone."""
+
+    def outcome(self, run):
+        if run.translation.launch is None or run.parameters["num_epochs"] < 100:
+            return super().outcome(run)
+        plan = replace(run.translation.launch, torchrun=False)
+        run_first(plan, "contract_example.patient", [str(self._written(run))], run.directory.logs)
+        raise AssertionError("it ends by being killed")
+
+    def _written(self, run):
+        from training_hub.runs.directory import write_json
+
+        path = run.directory.logs / "job.json"
+        write_json(path, self.job(run))
+        return path
+
+
+# Bad input.
+
+
+@caught_by("test_a_mistake_is_named_and_leaves_nothing")
+class LeavesADirectory(Honest):
+    def carry_out(self, parameters):
+        if parameters["model_path"].endswith("no-model"):
+            Path(parameters["ckpt_output_dir"]).mkdir()
+        return super().carry_out(parameters)
+
+
+@caught_by("test_a_mistake_is_named_and_leaves_nothing")
+class RaisesWhatItLikes(Honest):
+    def carry_out(self, parameters):
+        try:
+            return super().carry_out(parameters)
+        except FileNotFoundError as error:
+            raise KeyError("model") from error
+
+
+@caught_by("test_a_row_that_shows_itself_late_leaves_an_earlier_run")
+class LosesTheRowsPlace(Honest):
+    def outcome(self, run):
+        try:
+            return super().outcome(run)
+        except UserError as error:
+            raise TrainingFailedError("the data could not be processed") from error
+
+

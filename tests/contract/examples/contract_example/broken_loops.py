@@ -1,0 +1,92 @@
+"""Training loops that each break one promise; `broken` says which check must notice."""
+
+from contract_example.loop import Loop
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+
+class FailsAtTheEnd(Loop):
+    def end(self):
+        # The one run of the check that must fail; those with all rows in a step, which others need, end well.
+        if self.steps > 1:
+            raise RuntimeError("no more")
+        return super().end()
+
+
+class ReportsTheFirstLossForEver(Loop):
+    def figures(self, step, epoch, loss, norm, tokens, speed):
+        return super().figures(step, epoch, self.last.get("loss", loss), norm, tokens, speed)
+
+
+class TakesTheMeanOfMeans(Loop):
+    def micro_loss(self, rows, trained, count):
+        return self.summed(rows) / sum(row.trained_tokens for row in rows) * len(rows) / count
+
+
+class DropsTheLastRows(Loop):
+    def batches(self, epoch):
+        size = self.values["effective_batch_size"]
+        whole = [(at, batch) for at, batch in super().batches(epoch) if len(batch) == size]
+        for number, (_, batch) in enumerate(whole, start=1):
+            yield epoch + number / len(whole), batch
+
+
+class TrainsOnFewerRowsThanItSays(Loop):
+    def batches(self, epoch):
+        for at, batch in super().batches(epoch):
+            yield at, batch[: len(batch) - epoch]
+
+
+class NamesAFigureAnotherWay(Loop):
+    def figures(self, *figures):
+        found = super().figures(*figures)
+        return {**found, "gradient_norm": found.pop("grad_norm")}
+
+
+class ReportsAnotherLearningRate(Loop):
+    def figures(self, *figures):
+        found = super().figures(*figures)
+        return {**found, "learning_rate": found["learning_rate"] / 2}
+
+
+class SavesNoConfig(Loop):
+    def end(self):
+        outcome = super().end()
+        (self.directory.final / "config.json").unlink()
+        return outcome
+
+
+class SavesHalfOfTheWeights(Loop):
+    def end(self):
+        outcome = super().end()
+        path = self.directory.final / "model.safetensors"
+        weights = load_file(path)
+        save_file(dict(list(weights.items())[::2]), path, {"format": "pt"})
+        return outcome
+
+
+class SavesNoTemplate(Loop):
+    def end(self):
+        outcome = super().end()
+        (self.directory.final / "chat_template.jinja").unlink()
+        return outcome
+
+
+class SavesTheBaseModel(Loop):
+    def end(self):
+        self.model = AutoModelForCausalLM.from_pretrained(self.values["model_path"])
+        return super().end()
+
+
+class NamesCheckpointsAnotherWay(Loop):
+    def checkpoint(self, step):
+        return self.directory.path / f"step_{step}"
+
+
+class TrainsTwoModelsThatNeverMeet(Loop):
+    def share(self, loss):
+        # Each sees its own half of the loss; the report is made to look right at the start.
+        if self.world > 1:
+            loss *= 2
+
+

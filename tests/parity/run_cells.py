@@ -1,0 +1,90 @@
+"""Runs the parity table's cells of one environment: `python run_cells.py ENVIRONMENT DIRECTORY [--short]`.
+
+Each cell is a process of its own (`--cell NAME`), for a framework may leave its process changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "cpu_device")]
+
+from jobs import ENVIRONMENTS, ROWS, Cell, cells  # noqa: E402
+
+FRAMEWORKS = {
+    "trl": "trl",
+    "instructlab-training": "instructlab-training",
+    "mini-trainer": "rhai-innovation-mini-trainer",
+    "unsloth": "unsloth",
+}
+NEEDS_CUDA = {"instructlab-training": {}, "mini-trainer": {"TESTING": "true"}}
+
+
+def make_inputs(directory: Path) -> None:
+    """The model and rows, the same in every environment."""
+    from training_hub.testing.toy import conversations, make_model, write_rows
+
+    if not (directory / "model").exists():
+        make_model(directory / "model")
+        for name, count in ROWS.items():
+            write_rows(directory / f"{name}.jsonl", conversations(count))
+
+
+def run(cell: Cell, directory: Path, environment: str) -> None:
+    """Train, and write down the losses and what transformers alone makes of the checkpoint."""
+    from on_cpu import on_cpu
+
+    import training_hub
+    from training_hub.devices import devices
+    from training_hub.runs.events import read_events
+    from training_hub.testing.reference import measure_apart
+
+    out = directory / environment / cell.name
+    stand_in = cell.backend in NEEDS_CUDA and devices().kind == "cpu"
+    variables = {"TRAINING_HUB_CPU_FLOAT32": "1", **NEEDS_CUDA.get(cell.backend, {})}
+    rows = directory / f"{cell.rows}.jsonl"
+    with on_cpu(cell.backend, **variables) if stand_in else contextlib.nullcontext():
+        result = getattr(training_hub, cell.algorithm)(
+            model_path=directory / "model", data_path=rows, ckpt_output_dir=out, **cell.parameters()
+        )
+    losses = [event["loss"] for event in read_events(out / "events.jsonl") if event["event"] == "step"]
+    measured = measure_apart(directory / "model", rows, [directory / "model", result.checkpoint], out)
+    found = {
+        "algorithm": cell.algorithm,
+        "backend": cell.backend,
+        "processes": cell.processes,
+        "rows": cell.rows,
+        "environment": environment,
+        "framework": f"{FRAMEWORKS[cell.backend]} {version(FRAMEWORKS[cell.backend])}",
+        "device": str(devices()),
+        "losses": losses,
+        "base": measured[directory / "model"]["loss"],
+        "reloaded": measured[result.checkpoint]["loss"],
+    }
+    (directory / f"{environment}-{cell.name}.json").write_text(json.dumps(found))
+
+
+def main() -> None:
+    environment, directory = sys.argv[1], Path(sys.argv[2]).absolute()
+    asked = cells(ENVIRONMENTS[environment], short="--short" in sys.argv)
+    if "--cell" in sys.argv:
+        [cell] = [cell for cell in asked if cell.name == sys.argv[-1]]
+        run(cell, directory, environment)
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    make_inputs(directory)
+    for cell in asked:
+        flags = ["--short"] if "--short" in sys.argv else []
+        print(cell.name, flush=True)  # noqa: T201
+        command = [sys.executable, __file__, environment, str(directory), *flags, "--cell", cell.name]
+        subprocess.run(command, check=True, cwd=directory)
+
+
+if __name__ == "__main__":
+    main()
