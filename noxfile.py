@@ -82,7 +82,7 @@ def has_gpu() -> bool:
 def tests(session: nox.Session, environment: str) -> None:
     """Test built wheels: the core alone, the core with example plugins, and each plugin with its framework."""
     # Of tests/, what needs a framework or other packages beside the core.
-    elsewhere = ("with_plugins", "plugins", "contract", "parity", "cpu_device")
+    elsewhere = ("with_plugins", "plugins", "contract", "parity", "cpu_device", "gpu")
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))
@@ -140,6 +140,17 @@ def parity(session: nox.Session, plugin: str) -> None:
         return
     with_framework(session, plugin)
     session.run("python", "tests/parity/run_cells.py", plugin, str(cells), *session.posargs, env=OFFLINE)
+
+
+@nox.session
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
+def gpu(session: nox.Session, plugin: str) -> None:
+    """On a CUDA machine: what needs one, the contract, the overhead. Without network: UV_NO_INDEX=1, PIP_FIND_LINKS."""
+    with_framework(session, plugin)
+    install(session, "pytest", "pytest-timeout")
+    session.run("pytest", "tests/gpu", f"plugins/{plugin}/tests/test_contract.py", *session.posargs, env=OFFLINE)
+    if plugin == "trl":
+        session.run("python", "benchmarks/overhead.py", env=OFFLINE)
 
 
 @nox.session

@@ -87,7 +87,7 @@ def test_a_backend_that_does_not_load_fails_once_and_skips_the_rest(report):
 
 MESSAGES = {
     "DropsAValue": r"eps: AdamW\.eps is the same for .* the value is dropped",
-    "ImportsToTranslate": r"translate\(\) imports:\ntorch \(from .*broken\.py",
+    "ImportsToTranslate": r"translate\(\) imports:\nsafetensors \(from .*broken\.py",
     "ImportsOnLoad": r"calling its hooks imports:\ntorch \(from .*plugin_ImportsOnLoad\.py",
     "WritesAFile": r"translate\(\) writes:\n.*broken\.py",
     "NamesAFigureAnotherWay": r"grad_norm of each step: \[None",

@@ -133,7 +133,7 @@ def test_what_only_one_algorithm_has() -> None:
         ({"mlflow_tracking_uri": "u"}, "mlflow_tracking_uri='u'.*not installed"),
         ({"fsdp_options": {"sharding_strategy": "NO_SHARD"}}, "fsdp_options.*give FULL_SHARD"),
         ({"fsdp_options": {"cpu_offload_params": True}}, "fsdp_options.*leave cpu_offload_params out"),
-        ({"accelerate_full_state_at_epoch": True}, "on_demand_checkpointing=True"),
+        ({"accelerate_full_state_at_epoch": True, "checkpoint_at_epoch": True}, "on_demand_checkpointing=True"),
         ({"max_step": 4}, r"max_step: neither a parameter of sft.*did you mean 'max_steps'"),
         ({"osft": True}, "osft: neither a parameter of sft"),
         ({"osft_unfreeze_rank_ratio": 0.5}, "osft_unfreeze_rank_ratio: neither a parameter of sft"),

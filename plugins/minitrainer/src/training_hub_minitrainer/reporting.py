@@ -24,7 +24,8 @@ class Reporter:
     def __init__(self, job: dict[str, Any], lengths: list[int], events: EventLog, checkpoints: Checkpoints) -> None:
         arguments = job["arguments"]["TrainingArgs"]
         self.algorithm, self.backend = job["algorithm"], job["backend"]
-        self.batch, self.epochs = arguments["batch_size"], arguments["max_epochs"]
+        self.batch: int = arguments["batch_size"]
+        self.epochs: int = arguments["max_epochs"]
         self.by_epochs = arguments.get("training_mode", "epoch") == "epoch"
         self.seed = arguments["seed"]
         self.lengths = lengths

@@ -152,11 +152,7 @@ def _sft() -> dict[str, Rule]:
         "accelerate_full_state_at_epoch": approximate(
             "",
             "checkpoints hold the model alone; on_demand_checkpointing=True saves the whole state on a signal",
-            refuse=lambda p: (
-                "the framework saves its whole state only on a signal; give on_demand_checkpointing=True for that"
-                if p["accelerate_full_state_at_epoch"] and p.given("accelerate_full_state_at_epoch")
-                else None
-            ),
+            refuse=_full_state,
         ),
         "fsdp_options": by_hub(
             "the framework always shards weights, gradients and optimizer over all processes (FULL_SHARD)",
@@ -188,7 +184,7 @@ def _osft() -> dict[str, Rule]:
 
 
 def _decomposes(parameters: Mapping[str, Any]) -> bool:
-    return parameters.get("unfreeze_rank_ratio", 1.0) < 1.0
+    return bool(parameters.get("unfreeze_rank_ratio", 1.0) < 1.0)
 
 
 def _why_osft(parameters: Parameters) -> str:
@@ -220,6 +216,13 @@ def _wandb() -> str | None:
 
 def _mlflow() -> str | None:
     return None if find_spec("mlflow") else "mlflow is not installed: pip install mlflow"
+
+
+def _full_state(parameters: Parameters) -> str | None:
+    name = "accelerate_full_state_at_epoch"
+    if not (parameters[name] and parameters.given(name) and parameters["checkpoint_at_epoch"]):
+        return None
+    return "the framework saves its whole state only on a signal; give on_demand_checkpointing=True for that"
 
 
 def _no_fsdp(options: Mapping[str, Any]) -> str | None:

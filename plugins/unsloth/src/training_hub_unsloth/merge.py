@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from training_hub_trl.models import save_merged
 
@@ -24,7 +25,10 @@ def merge(job: dict[str, Any], adapter: Path, directory: Path) -> None:
     )
     merged = PeftModel.from_pretrained(base, adapter).merge_and_unload(safe_merge=True)
     merged.save_pretrained(directory)
-    AutoProcessor.from_pretrained(path, trust_remote_code=trust).save_pretrained(directory)
+    # The tokenizer with its template, and what makes tensors of images, where the base has that.
+    AutoTokenizer.from_pretrained(adapter, trust_remote_code=trust).save_pretrained(directory)
+    with suppress(OSError, ValueError):
+        AutoProcessor.from_pretrained(path, trust_remote_code=trust).save_pretrained(directory)
 
 
 if __name__ == "__main__":

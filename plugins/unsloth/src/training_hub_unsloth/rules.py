@@ -109,7 +109,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> trl.S
         ),
         **(
             {}
-            if parameters["sample_packing"]
+            if parameters["sample_packing"] or parameters.further.get("packing")
             else {"SFTConfig.padding_free": (False, "rows lie beside each other, as on the other backends")}
         ),
         **(

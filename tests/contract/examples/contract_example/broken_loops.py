@@ -40,7 +40,7 @@ class TrainsOnFewerRowsThanItSays(Loop):
 class NamesAFigureAnotherWay(Loop):
     def figures(self, *figures):
         found = super().figures(*figures)
-        return {**found, "gradient_norm": found.pop("grad_norm")}
+        return {"gradient_norm": found.pop("grad_norm"), **found}
 
 
 class ReportsAnotherLearningRate(Loop):
