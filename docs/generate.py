@@ -1,34 +1,79 @@
-"""Writes the pages that follow from the code; `--check` says instead whether one is out of date."""
+"""Writes what follows from the code: docs/parameters.md, and the table in each plugin's README.
+
+`--check` writes nothing, and says what is out of date. The plugins must be installed; their frameworks need not be.
+"""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from training_hub import AlgorithmRegistry
+from training_hub.batches import BatchPlan
+from training_hub.devices import Devices
 from training_hub.parameters.description import table
+from training_hub.translation import Rule, reference
 
-PAGES = Path(__file__).parent
-BUILT_IN = ("sft", "osft", "lora_sft")
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- table: made by docs/generate.py -->", "<!-- end of table -->"
+GPUS = Devices("cuda", 2, ("GPU", "GPU"), bf16=True)
+PLAN = BatchPlan(16, 4, 2, 2)
 
 
 def parameters() -> str:
     """The reference of all parameters."""
-    lines = ["# Parameters", "", "Made from the declarations by `python docs/generate.py`. None means: not given.", ""]
-    for name in BUILT_IN:
+    lines = ["# Parameters", "", "Made from the declarations by `nox -s docs`. None means: not given.", ""]
+    for name in ("sft", "osft", "lora_sft"):
         algorithm = AlgorithmRegistry.get_algorithm(name)
         summary = (algorithm.__doc__ or "").split("\n\n")[0]
         lines += [f"## `{name}`", "", summary, "", table(algorithm.declared())]
     return "\n".join(lines)
 
 
+def readmes() -> dict[Path, Mapping[str, Rule]]:
+    """The rules of each plugin, as they are on a machine with two GPUs."""
+    from training_hub_instructlab import rules as instructlab
+    from training_hub_minitrainer import rules as minitrainer
+    from training_hub_trl import rules as trl
+    from training_hub_unsloth import rules as unsloth
+
+    of_trl: dict[str, Rule] = {}
+    of_minitrainer: dict[str, Rule] = {}
+    for name in ("lora_sft", "osft", "sft"):
+        of_trl |= trl.rules(name, PLAN, GPUS)
+    needed = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
+    for name, own in (("sft", {}), ("osft", {"unfreeze_rank_ratio": 0.5})):
+        resolved = AlgorithmRegistry.get_algorithm(name).resolve({**needed, **own})
+        rules = minitrainer.rules(resolved, GPUS, 2)
+        of_minitrainer |= {parameter: rules[parameter] for parameter in resolved}
+    return {
+        ROOT / "plugins" / plugin / "README.md": rules
+        for plugin, rules in {
+            "trl": of_trl,
+            "instructlab": instructlab.rules(GPUS, 2),
+            "minitrainer": of_minitrainer,
+            "unsloth": unsloth.rules(PLAN, GPUS),
+        }.items()
+    }
+
+
+def with_table(readme: str, rules: Mapping[str, Rule]) -> str:
+    """A README whose table is what the rules say."""
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{reference(rules)}\n{END}{rest.partition(END)[2]}"
+
+
 def main() -> int:
-    page = PAGES / "parameters.md"
-    text = parameters()
-    if "--check" not in sys.argv:
-        page.write_text(text, encoding="utf-8")
-    elif not page.exists() or page.read_text(encoding="utf-8") != text:
-        print(f"{page} is out of date: run `nox -s docs`")  # noqa: T201
-        return 1
-    return 0
+    pages = {ROOT / "docs" / "parameters.md": parameters()}
+    pages |= {path: with_table(path.read_text(encoding="utf-8"), rules) for path, rules in readmes().items()}
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if "--check" in sys.argv:
+            print(f"{path.relative_to(ROOT)} is out of date: run `nox -s docs`")  # noqa: T201
+        else:
+            path.write_text(pages[path], encoding="utf-8")
+    return 1 if stale and "--check" in sys.argv else 0
 
 
 if __name__ == "__main__":

@@ -56,13 +56,21 @@ def check_request(parameters: Parameters) -> Request:
             f"be written as text; add a chat_template.jinja to the model's directory (an instruct model of the same "
             f"family has one), or give rows of prompt and completion"
         )
-    directory = RunDirectory(Path(parameters["ckpt_output_dir"]))
+    directory = _directory(parameters)
+    first = parameters["node_rank"] == 0
     directory.check(
-        overwrite=parameters["overwrite_output_dir"],
+        overwrite=parameters["overwrite_output_dir"] or not first,
         model_path=Path(model.path) if model.local else None,
-        needed_bytes=0 if _adapter_only(parameters) else model.weight_bytes,
+        needed_bytes=model.weight_bytes if first and not _adapter_only(parameters) else 0,
     )
     return Request(model, data, eval_data, directory)
+
+
+def _directory(parameters: Parameters) -> RunDirectory:
+    """The run's directory; on a further node one inside it, for nodes may share a disk and start in any order."""
+    path = Path(parameters["ckpt_output_dir"])
+    rank = parameters["node_rank"]
+    return RunDirectory(path / "nodes" / str(rank) if rank else path)
 
 
 def _adapter_only(parameters: Parameters) -> bool:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from write_table import README, with_table
 
 from training_hub import AlgorithmRegistry, create_algorithm, sft
 from training_hub.errors import BackendUnavailableError, ParameterError
@@ -253,8 +252,3 @@ def test_a_refused_keyword_stops_the_call_before_anything_is_written(
             resume_from_checkpoint=str(tmp_path),
         )
     assert not out.exists()
-
-
-def test_the_readme_has_the_table_of_the_rules() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert text == with_table(text), "run: python plugins/instructlab/tests/write_table.py"

@@ -15,7 +15,7 @@ pytest.importorskip("training_hub_trl")
 
 @pytest.mark.parametrize(
     ("algorithm", "processes", "largest"),
-    [("osft", 1, 2e-5), ("osft", 2, 2e-5), ("sft", 2, 1e-5)],
+    [("osft", 2, 2e-5), ("sft", 1, 1e-5)],
 )
 def test_losses_agree_step_by_step(
     job: dict[str, Any], tmp_path: Path, algorithm: str, processes: int, largest: float

@@ -50,7 +50,6 @@ def real() -> Any:
 # A value of each parameter that is not its default, and what mini-trainer is then given.
 EACH: dict[str, tuple[Any, dict[str, Any]]] = {
     "model_path": ("m", {"model_name_or_path": "m"}),
-    "data_path": ("d", {"data_path": str(Path("out/data/train.jsonl"))}),
     "data_output_dir": ("kept", {"data_path": str(Path("kept/train.jsonl"))}),
     "ckpt_output_dir": ("o", {"output_dir": str(Path("o/logs/mini-trainer")), "data_path": "o/data/train.jsonl"}),
     "trust_remote_code": (True, {"trust_remote_code": True}),
@@ -96,11 +95,10 @@ def test_osft_and_sft_differ_in_what_is_trained() -> None:
     assert whole["osft"] is True
 
 
-def test_a_ratio_of_one_is_never_handed_over() -> None:
-    """The framework would take it for none, and train a half."""
-    found = arguments("osft", unfreeze_rank_ratio=1)
-    assert found["osft"] is False
-    assert "osft_unfreeze_rank_ratio" not in found
+def test_with_a_ratio_of_one_the_framework_is_not_told_to_decompose() -> None:
+    """It would take the ratio for none, and train a half."""
+    assert arguments("osft", unfreeze_rank_ratio=1)["osft"] is False
+    assert arguments("osft", unfreeze_rank_ratio=0.999)["osft"] is True
 
 
 def test_validation_by_steps_takes_the_place_of_once_an_epoch() -> None:
@@ -139,7 +137,7 @@ def test_what_only_one_algorithm_has() -> None:
         ({"osft_unfreeze_rank_ratio": 0.5}, "osft_unfreeze_rank_ratio: neither a parameter of sft"),
         ({"batch_size": 4}, "TrainingArgs.batch_size is set from effective_batch_size"),
         ({"output_dir": "x"}, "TrainingArgs.output_dir is set from ckpt_output_dir"),
-        ({"pretraining_config": {}}, "TrainingArgs.pretraining_config is set from is_pretraining"),
+        ({"pretraining_config": {}}, "pretraining_config: neither a parameter of sft"),
         ({"validation_data_path": "v"}, "TrainingArgs.validation_data_path is set from validation_split"),
         ({"max_steps": 4}, "max_steps without training_mode='step'"),
         ({"training_mode": "token"}, "training_mode='token' without max_tokens"),
@@ -160,7 +158,7 @@ def test_osft_takes_no_switch_of_its_own_away() -> None:
 def test_every_argument_of_the_framework_is_within_reach_or_owned() -> None:
     """A new release's new argument is accepted at once, because the names are read from the installed source."""
     names = {field.name for field in dataclasses.fields(real())}
-    assert accepted("osft")["TrainingArgs"] | {"osft", "callbacks"} == names
+    assert accepted("osft")["TrainingArgs"] | {"osft", "callbacks", "pretraining_config"} == names
     own = {"train_dtype": "bfloat16", "save_dtype": "float16", "on_demand_checkpointing": True, "training_mode": "step"}
     found = arguments("sft", **own, max_steps=3)
     assert found.items() >= own.items()

@@ -1,14 +1,11 @@
 """A toy model and rows, made here, and what the hub's figures are held against: plain transformers and PyTorch."""
 
-import json
-import random
-
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub.runs.events import read_events
-from training_hub.testing.toy import make_model
+from training_hub.testing.toy import conversations, make_model, write_rows
 
 # One thread, so that a process alone and one of two do the same sums in the same order.
 torch.set_num_threads(1)
@@ -21,27 +18,10 @@ def model(tmp_path_factory):
     return path
 
 
-def conversations(count, seed=0):
-    """Ragged conversations of one to three turns."""
-    rng = random.Random(seed)
-    for _ in range(count):
-        word = "".join(rng.choices("abcdefgh", k=rng.randint(2, 9)))
-        messages = [
-            {"role": "user", "content": f"Spell {word} backwards."},
-            {"role": "assistant", "content": word[::-1]},
-        ]
-        for _ in range(rng.randint(0, 2)):
-            messages += [
-                {"role": "user", "content": "Again."},
-                {"role": "assistant", "content": word[::-1] * rng.randint(1, 4)},
-            ]
-        yield {"messages": messages}
-
-
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory):
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in conversations(50)))
+    write_rows(path, conversations(50))
     return path
 
 

@@ -1,6 +1,9 @@
 """The three algorithms really train, exactly as asked, and what they save is loaded by transformers alone."""
 
 import json
+import socket
+import subprocess
+import sys
 
 import peft
 import pytest
@@ -309,3 +312,20 @@ def test_rows_that_are_too_long_are_left_out_with_a_warning(job, events):
     [start] = events(job["ckpt_output_dir"], "start")
     assert "max_seq_len=60" in warning["message"]
     assert start["rows"] < 50
+
+
+def test_two_nodes_that_share_a_disk_give_the_losses_of_one(trained_as, losses, tmp_path):
+    asked, _ = trained_as("sft")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    call = {**asked, "ckpt_output_dir": tmp_path / "out", "nnodes": 2, "master_addr": "127.0.0.1", "master_port": port}
+    code = "import json, sys; from training_hub import sft; sft(**json.loads(sys.argv[1]))"
+    nodes = [
+        subprocess.Popen([sys.executable, "-c", code, json.dumps({**call, "node_rank": rank}, default=str)])
+        for rank in (1, 0)
+    ]
+    assert [node.wait(300) for node in nodes] == [0, 0]
+    assert losses(tmp_path / "out") == pytest.approx(losses(asked["ckpt_output_dir"]), abs=1e-5)
+    assert (tmp_path / "out" / "final" / "model.safetensors").exists()
+    assert not (tmp_path / "out" / "nodes" / "1" / "final").exists()

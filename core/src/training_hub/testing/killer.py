@@ -77,7 +77,7 @@ def ranks(rank: int | None = None) -> list[int]:
         if state == "Z":
             continue
         parents[int(entry.name)] = int(parent)
-        if "RANK" in variables and variables["RANK"]:
+        if variables.get("RANK"):
             found[int(entry.name)] = (int(parent), variables["RANK"])
     return [
         process

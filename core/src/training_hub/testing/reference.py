@@ -52,9 +52,7 @@ def encoded(rows: Path, tokenizer: Any) -> list[tuple[list[int], list[int]]]:
 
     On purpose without the hub's own way to make tokens, so that one is held against the other.
     """
-    return [
-        _encoded(json.loads(line)["messages"], tokenizer) for line in rows.read_text(encoding="utf-8").splitlines()
-    ]
+    return [_encoded(json.loads(line)["messages"], tokenizer) for line in rows.read_text(encoding="utf-8").splitlines()]
 
 
 def _encoded(messages: Iterable[Mapping[str, str]], tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -111,7 +111,11 @@ def _number(
     if isinstance(default, int | float) and not isinstance(default, bool) and default:
         kind = type(least)
         tried += [kind(default * 2), kind(default / 2)]
-    tried += [*usual, *([low, low + least] if low is not None else []), *([high, high - least] if high is not None else [])]
+    tried += [
+        *usual,
+        *([low, low + least] if low is not None else []),
+        *([high, high - least] if high is not None else []),
+    ]
     found: list[Any] = []
     for value in tried:
         too_low = low is not None and (value <= low if above else value < low)

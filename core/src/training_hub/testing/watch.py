@@ -132,7 +132,9 @@ class _Watcher:
             elif event in _PROCESSES:
                 stage.processes.append(f"{event} {arguments[0] if arguments else ''}{_came_from()}")
             elif event in _CONNECTIONS:
-                stage.connections.append(f"{event} {arguments[1] if event == 'socket.connect' else arguments[0]}{_came_from()}")
+                stage.connections.append(
+                    f"{event} {arguments[1] if event == 'socket.connect' else arguments[0]}{_came_from()}"
+                )
         finally:
             self._current = stage
 
@@ -158,12 +160,12 @@ def _came_from() -> str:
 
 def _packages_of(distribution: str | None) -> tuple[str, ...]:
     """Packages that a distribution alone brings."""
-    return tuple(package for package, brought_by in packages_distributions().items() if set(brought_by) == {distribution})
+    return tuple(
+        package for package, brought_by in packages_distributions().items() if set(brought_by) == {distribution}
+    )
 
 
-def _observe(
-    watcher: _Watcher, backend: str, asked: Mapping[str, list[dict[str, Any]]], packages: set[str]
-) -> None:
+def _observe(watcher: _Watcher, backend: str, asked: Mapping[str, list[dict[str, Any]]], packages: set[str]) -> None:
     from training_hub import plugins
     from training_hub.backend import FrameworkBackend
     from training_hub.errors import UserError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mini_trainer.callbacks import TrainerCallback, TrainingContext
 
 
-class HubCallback(TrainerCallback):  # type: ignore[misc] - mini-trainer has no types
+class HubCallback(TrainerCallback):  # type: ignore[misc]  # it has no types
     """Hands every call over to `training_hub_minitrainer.reporting`, in the same process."""
 
     def on_train_begin(self, context: TrainingContext) -> None:

@@ -14,8 +14,8 @@ from training_hub_minitrainer.layout import framework_directory, rows_file
 
 Settings = dict[str, tuple[Any, str]]
 
-HELD_BACK = frozenset({"osft", "callbacks"})
-"""Arguments of mini-trainer that nobody can give: the algorithm says the first, the hub carries out the second."""
+HELD_BACK = frozenset({"osft", "callbacks", "pretraining_config"})
+"""Arguments of mini-trainer that nobody can give: the algorithm says the first, the hub carries out the others."""
 OSFT_ONLY = frozenset({"osft_unfreeze_rank_ratio", "osft_target_patterns", "osft_upcast_dtype"})
 
 
@@ -29,6 +29,7 @@ def settings(parameters: Parameters) -> Settings:
     """Arguments that change the result and that no parameter asks for by itself, each set on purpose."""
     each_epoch = bool(parameters["validation_split"] and not parameters["validation_frequency"])
     chosen: Settings = {
+        "TrainingArgs.data_path": (str(rows_file(parameters, "train")), "the tokens and labels of the rows"),
         "TrainingArgs.osft": (_decomposes(parameters), _why_osft(parameters)),
         "TrainingArgs.validate_at_epoch": (each_epoch, "once an epoch where validation_frequency says nothing else"),
     }
@@ -64,11 +65,7 @@ def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, R
     rendezvous = by_hub("given to torchrun")
     return {
         "model_path": exact("TrainingArgs.model_name_or_path"),
-        "data_path": exact(
-            "TrainingArgs.data_path",
-            lambda p: str(rows_file(p, "train")),
-            note="the tokens and labels that the hub makes of the rows",
-        ),
+        "data_path": by_hub("read, checked and turned into tokens and labels by the hub"),
         "ckpt_output_dir": exact(
             "TrainingArgs.output_dir",
             lambda p: str(framework_directory(p)),
@@ -118,11 +115,8 @@ def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, R
         "save_best_val_loss": exact("TrainingArgs.save_best_val_loss"),
         "val_loss_improvement_threshold": exact("TrainingArgs.val_loss_improvement_threshold"),
         # Its own pretraining pads the last block, and splits off validation documents in its own way.
-        "is_pretraining": Rule(
-            "hub",
-            "TrainingArgs.pretraining_config",
-            lambda p: None,
-            "the hub cuts documents in blocks and hands them over as rows of which every token is trained",
+        "is_pretraining": by_hub(
+            "the hub cuts documents in blocks and hands them over as rows of which every token is trained"
         ),
         "block_size": by_hub("tokens in a block"),
         "document_column_name": by_hub("key of a document"),
@@ -165,8 +159,6 @@ def _osft() -> dict[str, Rule]:
     return {
         "unfreeze_rank_ratio": exact(
             "TrainingArgs.osft_unfreeze_rank_ratio",
-            # Given 1.0, the framework takes its default of 0.5 (0.9: `if osft_rank_ratio` is false for 0.0).
-            lambda p: p["unfreeze_rank_ratio"] if _decomposes(p) else None,
             note="at 0 one direction of each weight is trained; at 1 nothing is protected, and the weights are trained "
             "whole",
         ),
@@ -184,6 +176,7 @@ def _osft() -> dict[str, Rule]:
 
 
 def _decomposes(parameters: Mapping[str, Any]) -> bool:
+    # Given 1.0 with osft, the framework would take its default of 0.5 (in 0.9: a rank ratio of 0.0 counts as none).
     return bool(parameters.get("unfreeze_rank_ratio", 1.0) < 1.0)
 
 

@@ -72,7 +72,7 @@ def carry_out(run: Run, train: Callable[[dict[str, Any]], dict[str, Any]]) -> Tr
         path = run.directory.logs / "job.json"
         write_json(path, job(run))
         launch(run.translation.launch, [str(path)], run.directory.logs)
-        outcome = json.loads((run.directory.logs / "outcome.json").read_text(encoding="utf-8"))
+        outcome = _outcome(run.directory.logs / "outcome.json")
     return TrainingResult(
         checkpoint=Path(outcome["checkpoint"]) if outcome["checkpoint"] else None,
         merged_checkpoint=Path(outcome["merged_checkpoint"]) if outcome["merged_checkpoint"] else None,
@@ -83,6 +83,14 @@ def carry_out(run: Run, train: Callable[[dict[str, Any]], dict[str, Any]]) -> Tr
         tokenizer=outcome.get("tokenizer"),
         trainer=outcome.get("trainer"),
     )
+
+
+def _outcome(path: Path) -> dict[str, Any]:
+    """What the first process wrote; on a further node there is none."""
+    if not path.exists():
+        return {"checkpoint": None, "merged_checkpoint": None, "metrics": {}}
+    outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return outcome
 
 
 def job(run: Run) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
 
 from training_hub.errors import ModelError, ModelNotFoundError, ParameterError
 from training_hub_trl.osft import decompose
@@ -26,6 +26,15 @@ def construct(kind: type[T], arguments: dict[str, Any]) -> T:
         return kind(**arguments)
     except (TypeError, ValueError) as error:
         raise ParameterError(f"{kind.__name__} refuses the arguments: {error}") from error
+
+
+def one_gpu(arguments: TrainingArguments) -> None:
+    """Let one process train on one GPU, where more are visible.
+
+    transformers 5 would spread each batch over all of them (DataParallel), which changes the effective batch and which
+    TRL refuses; it has no public way to say no.
+    """
+    arguments._n_gpu = min(arguments.n_gpu, 1)
 
 
 def load_model(job: dict[str, Any]) -> Any:

@@ -205,7 +205,14 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         ),
         "use_rslora": exact("LoraConfig.use_rslora"),
         "use_dora": exact("LoraConfig.use_dora"),
-        "init_lora_weights": exact("LoraConfig.init_lora_weights"),
+        "init_lora_weights": exact(
+            "LoraConfig.init_lora_weights",
+            refuse=lambda p: (
+                "PEFT draws these weights from activations on rows, which is not done here"
+                if p["init_lora_weights"] in ("eva", "corda", "lora_ga")
+                else None
+            ),
+        ),
         "rank_pattern": exact("LoraConfig.rank_pattern"),
         "alpha_pattern": exact("LoraConfig.alpha_pattern"),
         "loftq_config": exact(

@@ -44,7 +44,7 @@ def train(
     from transformers import AutoTokenizer
     from trl import SFTConfig
 
-    from training_hub_trl.models import construct, load_model, save_merged
+    from training_hub_trl.models import construct, load_model, one_gpu, save_merged
     from training_hub_trl.rows import make_splits
     from training_hub_trl.trainer import HubTrainer
 
@@ -54,6 +54,7 @@ def train(
     events = EventLog(directory.events)
     _set_tracker_variables(values)
     arguments = construct(SFTConfig, job["arguments"]["SFTConfig"])
+    one_gpu(arguments)
     revision = job["arguments"]["from_pretrained"].get("revision") or "main"
     try:
         tokenizer = AutoTokenizer.from_pretrained(

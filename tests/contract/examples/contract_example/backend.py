@@ -24,7 +24,9 @@ DONE = {
     "max_seq_len": by_hub("longer rows are left out"),
     "max_tokens_per_gpu": exact("Loop.micro_batch", lambda p: max(1, p["max_tokens_per_gpu"] // p["max_seq_len"])),
     "learning_rate": exact("AdamW.lr"),
-    "lr_scheduler": exact("Loop.scheduler", refuse=lambda p: None if p["lr_scheduler"] in ("constant", "cosine") else "no"),
+    "lr_scheduler": exact(
+        "Loop.scheduler", refuse=lambda p: None if p["lr_scheduler"] in ("constant", "cosine") else "no"
+    ),
     "checkpoint_at_epoch": by_hub("at the end of each epoch"),
 }
 
@@ -44,7 +46,9 @@ class Honest(FrameworkBackend):
 
     def translate(self, parameters):
         rules = {name: self.done.get(name, refused("the example has no such thing")) for name in parameters.declared}
-        return translate(self.name, rules, parameters, settings=self.settings, accepts=self.accepts, launch=self.plan(parameters))
+        return translate(
+            self.name, rules, parameters, settings=self.settings, accepts=self.accepts, launch=self.plan(parameters)
+        )
 
     def plan(self, parameters):
         return None
@@ -73,7 +77,10 @@ class Honest(FrameworkBackend):
 class HonestTwo(Honest):
     """Trains with two processes where they are asked for."""
 
-    done = {**DONE, "nproc_per_node": by_hub("torchrun", refuse=lambda p: None if p["nproc_per_node"] in (1, 2) else "1 or 2")}
+    done = {
+        **DONE,
+        "nproc_per_node": by_hub("torchrun", refuse=lambda p: None if p["nproc_per_node"] in (1, 2) else "1 or 2"),
+    }
 
     def plan(self, parameters):
         two = parameters["nproc_per_node"] == 2

@@ -121,7 +121,11 @@ class CannotBePlanned(Honest):
 class IgnoresWhatNobodyKnows(Honest):
     def translate(self, parameters):
         far = "no_such_argument_anywhere"
-        further = {name: value for name, value in parameters.further.items() if name != far or parameters["model_path"] != "model"}
+        further = {
+            name: value
+            for name, value in parameters.further.items()
+            if name != far or parameters["model_path"] != "model"
+        }
         return super().translate(replace(parameters, further=further))
 
 
@@ -337,5 +341,3 @@ class LosesTheRowsPlace(Honest):
             return super().outcome(run)
         except UserError as error:
             raise TrainingFailedError("the data could not be processed") from error
-
-

@@ -1,5 +1,6 @@
 """Training loops that each break one promise; `broken` says which check must notice."""
 
+import torch.distributed as dist
 from contract_example.loop import Loop
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -85,8 +86,6 @@ class NamesCheckpointsAnotherWay(Loop):
 
 class TrainsTwoModelsThatNeverMeet(Loop):
     def share(self, loss):
-        # Each sees its own half of the loss; the report is made to look right at the start.
+        # The report is put together, and looks right; the gradients are not.
         if self.world > 1:
-            loss *= 2
-
-
+            dist.all_reduce(loss)

@@ -62,7 +62,10 @@ class Loop:
         order = torch.randperm(len(self.rows), generator=torch.Generator().manual_seed(epoch)).tolist()
         steps = -(-len(order) // size)
         for number in range(steps):
-            yield epoch + (number + 1) / steps, [self.rows[index] for index in order[number * size : (number + 1) * size]]
+            yield (
+                epoch + (number + 1) / steps,
+                [self.rows[index] for index in order[number * size : (number + 1) * size]],
+            )
 
     def start(self):
         return {

@@ -12,7 +12,12 @@ def main():
         port = str(free.getsockname()[1])
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", "import sys, time; from contract_example import patient; patient.work()", *sys.argv[1:]],
+            [
+                sys.executable,
+                "-c",
+                "import sys, time; from contract_example import patient; patient.work()",
+                *sys.argv[1:],
+            ],
             env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
         )
         for rank in range(2)

@@ -20,20 +20,15 @@ from training_hub.testing.checks.subject import LEARN_ROWS, Subject, measurable,
 from training_hub.testing.killer import Killer
 from training_hub.testing.runs import NotPossibleError, Runs, Toy, Trained
 
-LAUNCHER_ALONE = 30.0
-"""Seconds of the patience that go to the others' own ends, before the check ends them itself."""
-
 
 class Processes(Subject):
     """Checks with two processes, where they can run here."""
 
-    def test_two_processes_give_the_losses_of_one(
-        self, trained: Trained, runs: Runs, algorithm: str
-    ) -> None:
+    def test_two_processes_give_the_losses_of_one(self, trained: Trained, runs: Runs, algorithm: str) -> None:
         found = run_of(runs, algorithm, "two")
         [start] = found.of_kind("start")
         assert start.get("world_size") == 2, f"the event `start` says world_size={start.get('world_size')}"
-        assert found.losses == pytest.approx(trained.losses, abs=self.tolerance), "losses of each step, two and one"
+        assert found.losses == pytest.approx(trained.losses, abs=self.same_loss()), "losses of each step, two and one"
 
     def test_a_failing_worker_reports_its_cause(self, translates: None, runs: Runs, toy: Toy) -> None:
         algorithm = _first(self.checked_algorithms())
@@ -59,7 +54,9 @@ class Processes(Subject):
         if not sys.platform.startswith("linux"):
             pytest.skip("processes are found by /proc, which only Linux has")
         try:
-            asked = runs.asked(algorithm, {"num_epochs": 2000, "effective_batch_size": 8, "nproc_per_node": 2}, {}, "killed")
+            asked = runs.asked(
+                algorithm, {"num_epochs": 2000, "effective_batch_size": 8, "nproc_per_node": 2}, {}, "killed"
+            )
         except NotPossibleError as error:
             pytest.skip(str(error))
         directory = Path(asked["ckpt_output_dir"])

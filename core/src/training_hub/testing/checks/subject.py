@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import pytest
 from training_hub import plugins
 from training_hub.algorithms.algorithm import Algorithm
 from training_hub.backend import Backend, FrameworkBackend
+from training_hub.devices import devices
 from training_hub.errors import AlgorithmNotFoundError, UserError
 from training_hub.parameters.resolution import Parameters
 from training_hub.registry import AlgorithmRegistry
@@ -37,8 +39,8 @@ class Subject:
     """By algorithm: what every run is given besides, such as another learning rate."""
     values: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """By parameter: what to try it with, itself included, where its type does not say a valid value."""
-    tolerance: ClassVar[float] = 1e-3
-    """Largest difference of two losses that count as the same; less exact arithmetic needs more."""
+    tolerance: ClassVar[float | None] = None
+    """Largest difference of two losses that count as the same; by default 1e-3, and 2e-2 on a GPU, for bfloat16."""
     patience: ClassVar[float] = 60.0
     """Seconds in which a run must end once one of its processes was killed."""
 
@@ -83,7 +85,7 @@ class Subject:
     @classmethod
     def kind(cls) -> type[Backend]:
         """The class that the entry point brings."""
-        return plugins.load(cls.backend).backends[cls.backend]
+        return _kind(cls.backend)
 
     @classmethod
     def algorithm(cls, name: str) -> type[Algorithm]:
@@ -101,10 +103,19 @@ class Subject:
         """Values of the parameters without a default that are no paths."""
         own = cls.parameters.get(algorithm, {})
         return {
-            name: own[name] if name in own else cls.values.get(name, {}).get(name, next(iter(candidates(parameter, None))))
+            name: own[name]
+            if name in own
+            else cls.values.get(name, {}).get(name, next(iter(candidates(parameter, None))))
             for name, parameter in cls.algorithm(algorithm).declared().items()
             if parameter.required and name not in PLACES
         }
+
+    @classmethod
+    def same_loss(cls) -> float:
+        """Largest difference of two losses that count as the same."""
+        if cls.tolerance is not None:
+            return cls.tolerance
+        return 1e-3 if devices().kind == "cpu" else 2e-2
 
     @classmethod
     def resolved(cls, algorithm: str, **values: Any) -> Parameters:
@@ -187,6 +198,13 @@ class Subject:
         if found is None:
             pytest.skip(f"{algorithm} did not train: see test_a_run_completes[{algorithm}]")
         return found
+
+
+@cache
+def _kind(backend: str) -> type[Backend]:
+    if backend not in plugins.installed():
+        raise LookupError("it is not installed")
+    return plugins.load(backend).backends[backend]
 
 
 def measurable(algorithm: str) -> None:

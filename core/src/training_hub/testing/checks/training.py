@@ -13,7 +13,7 @@ from training_hub.batches import BatchPlan
 from training_hub.runs.result import TrainingResult
 from training_hub.testing.checks.subject import Subject, measurable, run_of
 from training_hub.testing.reference import Measured
-from training_hub.testing.runs import BATCH, EPOCHS, LEARNING_RATE, ROWS, Runs, Toy, Trained
+from training_hub.testing.runs import BATCH, EPOCHS, ROWS, Runs, Toy, Trained
 from training_hub.testing.toy import TEMPLATE
 
 STEPS_AN_EPOCH = math.ceil(ROWS / BATCH)
@@ -29,7 +29,9 @@ class Training(Subject):
     @classmethod
     def measured(cls, runs: Runs, toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Measured]:
         """The base and the final checkpoint of every algorithm, measured by transformers alone."""
-        made = (runs.ready(name, "main") for name in cls.checked_algorithms() if issubclass(cls.kind(), FrameworkBackend))
+        made = (
+            runs.ready(name, "main") for name in cls.checked_algorithms() if issubclass(cls.kind(), FrameworkBackend)
+        )
         finals = [final for found in made if found and (final := _final(found)) is not None]
         return cls.measure(toy, [toy.model, *finals], tmp_path_factory.mktemp("measured"))
 
@@ -48,7 +50,7 @@ class Training(Subject):
         measurable(algorithm)
         found = run_of(runs, algorithm, "whole")
         expected = measured[toy.model]["loss"]
-        assert found.losses[0] == pytest.approx(expected, abs=self.tolerance), (
+        assert found.losses[0] == pytest.approx(expected, abs=self.same_loss()), (
             "all rows are in the one step, so its loss is the base model's, in nats a trained token: a mean over all "
             "trained tokens of the step, not a mean of micro-batches' means, and nothing else added"
         )
@@ -58,7 +60,9 @@ class Training(Subject):
             f"{ROWS} rows by {BATCH} make {STEPS_AN_EPOCH} steps in each of {EPOCHS} epochs"
         )
         [start] = trained.of_kind("start")
-        told = {name: start.get(name) for name in ("rows", "max_steps", "num_epochs", "world_size", "effective_batch_size")}
+        told = {
+            name: start.get(name) for name in ("rows", "max_steps", "num_epochs", "world_size", "effective_batch_size")
+        }
         assert told == {
             "rows": ROWS,
             "max_steps": STEPS,

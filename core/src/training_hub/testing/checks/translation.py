@@ -42,7 +42,9 @@ class Translates(Subject):
         assert trials, f"the type of {parameter} does not say a valid value: give one in `values`"
         outcomes = [_outcome(self, algorithm, parameter, trial) for trial in trials]
         beside = {name: value for name, value in trials[0].items() if name != parameter}
-        unchanged = _said(self.translated(algorithm, **beside), parameter) if _accepted(self, algorithm, beside) else None
+        unchanged = (
+            _said(self.translated(algorithm, **beside), parameter) if _accepted(self, algorithm, beside) else None
+        )
         argument = next((found.argument for found in outcomes if found.argument), "")
         if argument:
             assert any(found.said != unchanged for found in outcomes), (
@@ -55,7 +57,7 @@ class Translates(Subject):
         from training_hub.cli.plan import as_data, plan
 
         base = {**PLACES, **self.needed(algorithm)}
-        trials = [trial for name in self.algorithm(algorithm).declared() for trial in self.trials(algorithm, name)]
+        trials = [trial for name in self.algorithm(algorithm).declared() for trial in self.trials(algorithm, name)[:1]]
         for trial in [{}, *trials]:
             values = {name: value for name, value in (base | trial).items() if name != "backend"}
             try:
@@ -107,7 +109,9 @@ def _outcome(subject: Subject, algorithm: str, parameter: str, trial: dict[str, 
         named = [problem for problem in found.problems if parameter in problem]
         assert named, f"{parameter}={value!r} is refused, and no problem of the translation names it"
         return _Outcome(f"refused: {item.note}")
-    assert item.how != "unused", f"{parameter}={value!r} is said to be unused: a value that is given is honoured or refused"
+    assert item.how != "unused", (
+        f"{parameter}={value!r} is said to be unused: a value that is given is honoured or refused"
+    )
     expected = subject.resolved(algorithm, **trial)[parameter]
     assert item.value == expected, f"{parameter}={value!r} is shown as {item.value!r}"
     if item.how == "hub":
@@ -118,7 +122,9 @@ def _outcome(subject: Subject, algorithm: str, parameter: str, trial: dict[str, 
     if item.argument and item.argument_value is not None:
         owner, _, name = item.argument.partition(".")
         given = found.arguments.get(owner, {})
-        assert name in given, f"{parameter}={value!r} is translated to {item.argument}, which is not among the arguments"
+        assert name in given, (
+            f"{parameter}={value!r} is translated to {item.argument}, which is not among the arguments"
+        )
     return _Outcome(_said(found, parameter), item.argument)
 
 

@@ -19,7 +19,10 @@ class Watched(Subject):
     @classmethod
     def stages(cls, loads: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Stage]:
         """What each stage did, translations of defaults and of every parameter's other values included."""
-        asked = {name: [request for request in _requests(cls, name) if _is_plain(request)] for name in cls.checked_algorithms()}
+        asked = {
+            name: [request for request in _requests(cls, name) if _is_plain(request)]
+            for name in cls.checked_algorithms()
+        }
         return watch(cls.backend, asked, tmp_path_factory.mktemp("watched"), dict(os.environ))
 
 
