@@ -105,7 +105,7 @@ def tests(session: nox.Session, environment: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
-    install(session, "ruff", "mypy", "types-PyYAML")
+    install(session, "ruff", "mypy", "types-PyYAML", "pytest")
     install(session, *wheels(session, "core"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from contract_example import installed
+
 from training_hub.testing import BackendContract
 from training_hub.testing.reference import measure
 from training_hub.testing.runs import make_toy

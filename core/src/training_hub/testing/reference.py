@@ -91,8 +91,9 @@ def _model(path: Path) -> Any:
         from peft import AutoPeftModelForCausalLM
 
         return AutoPeftModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    load: Any = AutoModelForCausalLM.from_pretrained
     # Weights that the files lack would otherwise be drawn at random, with no more than a warning.
-    model, report = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+    model, report = load(path, dtype=torch.float32, output_loading_info=True)
     if report["missing_keys"]:
         raise ValueError(f"weights are missing: {', '.join(sorted(report['missing_keys'])[:5])}")
     return model

@@ -126,8 +126,8 @@ def _number(
 
 
 def _range(bounds: tuple[Any, ...]) -> tuple[float | None, float | None, bool, bool]:
-    low: float | None = None
-    high: float | None = None
+    low: Any = None
+    high: Any = None
     above = below = False
     for bound in bounds:
         for part in bound if isinstance(bound, Interval) else [bound]:

@@ -46,7 +46,7 @@ def make_splits(job: dict[str, Any], tokenizer: PreTrainedTokenizerBase, events:
     directory = Path(job["data_directory"])
     paths = {split: directory / f"{split}.arrow" for split in ("train", "validation")}
     with args.main_process_first(desc="rows"):
-        if args.should_save:
+        if args.local_process_index == 0:
             _write_splits(job, tokenizer, events, paths)
     train = Dataset.from_file(str(paths["train"]))
     if args.packing:

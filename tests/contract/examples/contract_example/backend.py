@@ -38,8 +38,8 @@ class Honest(FrameworkBackend):
     framework = "torch"
     loop = "contract_example.loop:Loop"
     done = DONE
-    accepts = {"AdamW": frozenset({"amsgrad"})}  # noqa: RUF012 - as an author writes it
-    settings = {"AdamW.foreach": (False, "few weights")}  # noqa: RUF012
+    accepts = {"AdamW": frozenset({"amsgrad"})}
+    settings = {"AdamW.foreach": (False, "few weights")}
 
     def availability(self):
         return Availability(True, "anywhere")

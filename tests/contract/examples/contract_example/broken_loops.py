@@ -1,9 +1,10 @@
 """Training loops that each break one promise; `broken` says which check must notice."""
 
 import torch.distributed as dist
-from contract_example.loop import Loop
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+
+from contract_example.loop import Loop
 
 
 class FailsAtTheEnd(Loop):

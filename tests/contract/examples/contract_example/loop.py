@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from training_hub.data import DatasetOptions, prepare
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import EventLog
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 IGNORED = -100
 

@@ -32,7 +32,7 @@ class Metadata(Watched):
         except PluginError as error:
             pytest.fail(f"{error} (the hooks have version {VERSION})")
         assert self.backend in loaded.backends, (
-            f"the hook training_hub_backends returns {', '.join(loaded.backends) or 'nothing'}, and not {self.backend!r}"
+            f"training_hub_backends returns {', '.join(loaded.backends) or 'nothing'}, and not {self.backend!r}"
         )
 
     def test_its_class_is_made_without_arguments(self) -> None:

@@ -41,7 +41,7 @@ class Processes(Subject):
             runs.train(algorithm, asked)
         said = str(raised.value)
         assert _names_weights(said, weights), (
-            f"model.safetensors ends in its middle; the error should name that, and says {type(raised.value).__name__}: {said}"
+            f"model.safetensors ends in its middle, which the error should say; it is {raised.value!r}"
         )
         if isinstance(raised.value, UserError):
             return

@@ -84,8 +84,8 @@ class Training(Subject):
         for name in ("loss", "grad_norm", "tokens", "tokens_per_second"):
             assert all(event[name] > 0 for event in steps), f"{name}: {[event[name] for event in steps]}"
         for name in ("epoch", "tokens", "time"):
-            values = [event[name] for event in steps]
-            assert values == sorted(values), f"{name} falls: {values}"
+            rising = [event[name] for event in steps]
+            assert rising == sorted(rising), f"{name} falls: {rising}"
         assert {event["max_steps"] for event in steps} == {steps[-1]["step"]}
         assert steps[-1]["epoch"] == pytest.approx(EPOCHS)
         rates = [event["learning_rate"] for event in steps]
