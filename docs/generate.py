@@ -60,7 +60,9 @@ def readmes() -> dict[Path, Mapping[str, Rule]]:
 
 def with_table(readme: str, rules: Mapping[str, Rule]) -> str:
     """A README whose table is what the rules say."""
-    before, _, rest = readme.partition(BEGIN)
+    before, begun, rest = readme.partition(BEGIN)
+    if not begun:
+        raise ValueError(f"a plugin's README has no line {BEGIN}")
     return f"{before}{BEGIN}\n\n{reference(rules)}\n{END}{rest.partition(END)[2]}"
 
 

@@ -76,6 +76,11 @@ def test_what_cannot_run_is_skipped_by_name_with_the_reason_and_counted(report):
     absent = report.skipped["Absent"]
     assert "not available here: it needs a quantum computer" in absent["test_a_run_completes[sft]"]
     assert "execute_training and no translation" in report.skipped["Plain"]["test_an_unknown_keyword_is_refused[sft]"]
+    assert (
+        "contract_ranking: the kit knows how sft"
+        in report.skipped["OfItsOwn"]["test_a_run_completes[contract_ranking]"]
+    )
+    assert "test_a_value_is_translated_or_refused[contract_ranking-margin]" in report.passed["OfItsOwn"]
     assert "SKIPPED" in report.text and re.search(r"\d+ skipped", report.text)
 
 

@@ -7,12 +7,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from training_hub.translation_table import put
 
 from training_hub import AlgorithmRegistry
 from training_hub.arguments import keys_of, parameters_of
 from training_hub.batches import BatchPlan
 from training_hub.devices import Devices
-from training_hub.translation_table import put
 from training_hub_trl import worker
 from training_hub_unsloth import backend as module
 from training_hub_unsloth import installation, rules

@@ -32,7 +32,9 @@ class Reporter:
         self.events = events
         self.checkpoints = checkpoints
         self.last: dict[str, Any] = {}
-        self.tokens = 0
+        self.tokens = self.tokens_before = 0
+        self.steps_before = 0
+        """Steps of the epochs before the one that training was resumed in; the framework does not count them."""
         self.began = self.logged = time.perf_counter()
         self.error: Exception | None = None
         self._order: tuple[int, list[int]] = (-1, [])
@@ -56,7 +58,8 @@ class Reporter:
         if self.error:
             raise self.error
         seconds = self.logged - self.began
-        overall = {"seconds": seconds, "tokens_per_second": self.tokens / seconds if seconds > 0 else None}
+        speed = (self.tokens - self.tokens_before) / seconds if seconds > 0 else None
+        overall = {"seconds": seconds, "tokens_per_second": speed}
         return {**self.last, **overall}
 
     def final_checkpoint(self) -> Path:
@@ -74,6 +77,8 @@ class Reporter:
 
     def _on_train_begin(self, context: TrainingContext) -> None:
         self.began = self.logged = time.perf_counter()
+        self.tokens = sum(self._tokens_of(step) for step in range(1, self._step(context) + 1))
+        self.tokens_before = self.tokens
         self.events.emit(
             "start",
             algorithm=self.algorithm,
@@ -89,12 +94,13 @@ class Reporter:
         self._between_epochs = False
 
     def _on_log(self, context: TrainingContext) -> None:
-        now, tokens = time.perf_counter(), self._tokens_of(context.step)
+        now, step = time.perf_counter(), self._step(context)
+        tokens = self._tokens_of(step)
         self.tokens += tokens
         self.last |= {
-            "step": context.step,
+            "step": step,
             "max_steps": self._max_steps(context),
-            "epoch": context.step / self.steps_per_epoch,
+            "epoch": step / self.steps_per_epoch,
             "loss": context.loss,
             "learning_rate": context.learning_rate,
             "grad_norm": context.grad_norm,
@@ -108,21 +114,26 @@ class Reporter:
     def _on_evaluate(self, context: TrainingContext) -> None:
         loss = context.val_metrics.get("val_loss")
         self.last["validation_loss"] = loss
-        self.events.emit("eval", step=context.step, epoch=context.step / self.steps_per_epoch, validation_loss=loss)
+        step = self._step(context)
+        self.events.emit("eval", step=step, epoch=step / self.steps_per_epoch, validation_loss=loss)
 
     def _on_save(self, context: TrainingContext) -> None:
         assert context.checkpoint_path is not None
         # The framework does not say why it saves; between two epochs, or after the last, it is for the end.
         written = Path(context.checkpoint_path)
         final = self._between_epochs and not written.name.endswith("best_val_loss")
-        place = self.checkpoints.take(written, context.step, final=final)
-        self.events.emit("save", step=context.step, checkpoint=str(place))
+        step = self._step(context)
+        place = self.checkpoints.take(written, step, final=final)
+        self.events.emit("save", step=step, checkpoint=str(place))
 
     def _on_epoch_end(self, context: TrainingContext) -> None:
         self._between_epochs = True
 
     def _on_train_end(self, context: TrainingContext) -> None:
         """Nothing comes after it."""
+
+    def _step(self, context: TrainingContext) -> int:
+        return self.steps_before + int(context.step)
 
     def _max_steps(self, context: TrainingContext) -> int | None:
         return self.steps_per_epoch * context.max_epochs if self.by_epochs else context.max_steps or None

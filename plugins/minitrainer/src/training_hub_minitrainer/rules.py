@@ -50,6 +50,14 @@ def contradictions(parameters: Parameters) -> list[str]:
             problems.append(f"training_mode={mode!r} without {name}: say where training ends")
     if mode != "epoch" and parameters.given("num_epochs"):
         problems.append(f"num_epochs and training_mode={mode!r} contradict each other: leave one of them out")
+    for name in ("on_demand_checkpointing", "resume_from_full_state_checkpoint"):
+        if further.get(name) and not _decomposes(parameters):
+            problems.append(
+                f"{name}: mini-trainer 0.9 saves the whole state of OSFT alone in a form that it can go on from; where "
+                f"weights are trained whole, it would start again from the base model"
+            )
+    if further.get("resume_from_full_state_checkpoint") and mode != "epoch":
+        problems.append(f"resume_from_full_state_checkpoint with training_mode={mode!r}: it goes on by epochs only")
     if not parameters["validation_split"]:
         problems += [
             f"{name} without a validation set: say which rows to validate on with validation_split"
@@ -145,7 +153,7 @@ def _sft() -> dict[str, Rule]:
         ),
         "accelerate_full_state_at_epoch": approximate(
             "",
-            "checkpoints hold the model alone; on_demand_checkpointing=True saves the whole state on a signal",
+            "checkpoints hold the model alone: mini-trainer cannot go on from a state of sft",
             refuse=_full_state,
         ),
         "fsdp_options": by_hub(
@@ -215,7 +223,7 @@ def _full_state(parameters: Parameters) -> str | None:
     name = "accelerate_full_state_at_epoch"
     if not (parameters[name] and parameters.given(name) and parameters["checkpoint_at_epoch"]):
         return None
-    return "the framework saves its whole state only on a signal; give on_demand_checkpointing=True for that"
+    return "mini-trainer cannot go on from a state of sft; give False, or train with instructlab-training or trl"
 
 
 def _no_fsdp(options: Mapping[str, Any]) -> str | None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from training_hub.errors import ModelNotFoundError, ParameterError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import EventLog
 from training_hub_minitrainer.layout import outcome_file
+
+if TYPE_CHECKING:
+    from training_hub_minitrainer.reporting import Reporter
 
 
 def train(job: dict[str, Any]) -> dict[str, Any] | None:
@@ -47,6 +51,8 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
         reporter = reporting.Reporter(job, lengths, EventLog(directory.events), checkpoints)
         reporting.current = reporter
         given["serialized_callbacks"] = _callbacks()
+    if state := given["resume_from_full_state_checkpoint"]:
+        _resume(Path(state), given, reporter)
     framework.main(**given)
 
     if reporter is None:
@@ -92,6 +98,26 @@ def _targets(job: dict[str, Any]) -> list[str]:
     values = job["values"]
     model, model_type = skeleton(values["model_path"], trust_remote_code=values["trust_remote_code"])
     return target_weights(model, model_type, values["target_patterns"])
+
+
+def _resume(state: Path, given: dict[str, Any], reporter: Reporter | None) -> None:
+    from training_hub_minitrainer.workarounds import go_on_at_the_right_row
+
+    if not (state / "training_state.pt").is_file():
+        raise ParameterError(
+            f"resume_from_full_state_checkpoint={state}: it holds no state of mini-trainer's (training_state.pt); give a "
+            f"directory step_<number> of full_state_checkpoints"
+        )
+
+    def steps_per_epoch() -> int:
+        with Path(given["data_path"]).open("rb") as rows:
+            return math.ceil(sum(1 for _ in rows) / int(given["batch_size"]))
+
+    def told(steps: int) -> None:
+        if reporter is not None:
+            reporter.steps_before = steps
+
+    go_on_at_the_right_row(steps_per_epoch, told)
 
 
 def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:

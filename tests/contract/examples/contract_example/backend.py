@@ -3,10 +3,16 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Required
 
+from annotated_types import Gt
+
+from training_hub import Algorithm
 from training_hub.backend import Availability, Backend, FrameworkBackend
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan
+from training_hub.parameters import REQUIRED, Param
+from training_hub.parameters.groups import Callbacks, Essentials, Pretraining, Schedule, Torchrun
 from training_hub.request import dataset_options
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
@@ -109,3 +115,23 @@ class Absent(Honest):
 
     def availability(self):
         return Availability(False, "it needs a quantum computer")
+
+
+class RankingParameters(Essentials, Schedule, Torchrun, Pretraining, Callbacks, total=False):
+    """Ranking."""
+
+    margin: Required[Annotated[float, Gt(0), Param(REQUIRED, "Least difference of two answers' scores.")]]
+
+
+class Ranking(Algorithm):
+    """Learns which of two answers is better."""
+
+    name = "contract_ranking"
+    parameters = RankingParameters
+
+
+class OfItsOwn(Honest):
+    """Brings an algorithm of its own, which the kit cannot train."""
+
+    algorithms = ("contract_ranking",)
+    done = {**DONE, "margin": exact("Loop.margin")}

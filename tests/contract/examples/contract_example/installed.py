@@ -1,11 +1,10 @@
 """Puts the examples on disk as pip would: a distribution whose entry points name a module each."""
 
-import textwrap
 from pathlib import Path
 
 from contract_example.broken import CAUGHT_BY
 
-GOOD = ("Honest", "HonestTwo", "Plain", "Absent")
+GOOD = ("Honest", "HonestTwo", "Plain", "Absent", "OfItsOwn")
 """In `backend`."""
 MODULES = {
     "SpeaksAnotherVersion": ("test_its_plugin_loads", ("hooks = 1", "hooks = 0")),
@@ -38,6 +37,15 @@ def training_hub_backends():
     return {"NAME": CLASS}
 """
 
+ALGORITHMS = """
+
+@hookimpl
+def training_hub_algorithms():
+    from contract_example.backend import Ranking
+
+    return [Ranking]
+"""
+
 
 def install(place: Path) -> None:
     """Write the distribution into a directory that is on the path."""
@@ -48,7 +56,7 @@ def install(place: Path) -> None:
     for name in NAMES:
         if name == NOT_INSTALLED:
             continue
-        text = textwrap.dedent(MODULE)
+        text = MODULE + (ALGORITHMS if name == "OfItsOwn" else "")
         if name in MODULES:
             _, (old, new) = MODULES[name]
             text = text.replace(old, new) if old else text
