@@ -103,7 +103,16 @@ def test_conversations_need_a_chat_template(check, model):
     with pytest.raises(ModelError, match="no chat template.*chat_template.jinja"):
         check()
     (model / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
-    assert check().model.has_chat_template
+    assert check().model.chat_template
+
+
+def test_rows_with_tools_need_a_template_that_writes_them(check, model, rows):
+    row = json.loads(rows.read_text()) | {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}
+    rows.write_text(rows.read_text() + json.dumps(row) + "\n")
+    with pytest.raises(DatasetError, match="1 of 2 rows offer or call tools"):
+        check()
+    (model / "chat_template.jinja").write_text("{{ messages }}{{ tools }}")
+    assert check().data.with_tools == 1
 
 
 def test_a_hub_id_is_left_to_the_backend_unless_the_hub_is_switched_off(check, monkeypatch, tmp_path):

@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+CARRIED_OUT: Mapping[str, tuple[str, ...]] = {
+    "instructlab-training": ("sft",),
+    "mini-trainer": ("osft", "sft"),
+    "trl": ("sft", "osft", "lora_sft"),
+    "unsloth": ("lora_sft",),
+}
+"""The algorithms that each known backend carries out."""
+
 EXTRAS: Mapping[str, str] = {
     "instructlab-training": "instructlab",
     "mini-trainer": "minitrainer",

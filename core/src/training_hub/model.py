@@ -23,8 +23,8 @@ class ModelSummary:
     local: bool
     """Whether it is a directory here, rather than an id on the Hugging Face Hub."""
     weight_bytes: int = 0
-    has_chat_template: bool | None = None
-    """None where that is not known before a download."""
+    chat_template: str | None = None
+    """Text of the chat template, empty where there is none; None where that is not known before a download."""
     model_type: str = ""
 
 
@@ -56,7 +56,7 @@ def check_model(model_path: str) -> ModelSummary:
             f"model_path={model_path}: there is no tokenizer ({', '.join(_TOKENIZER_FILES)}); {_expected()}"
         )
     return ModelSummary(
-        model_path, True, _weight_bytes(path, model_path), _has_chat_template(path), str(config.get("model_type", ""))
+        model_path, True, _weight_bytes(path, model_path), _chat_template(path), str(config.get("model_type", ""))
     )
 
 
@@ -96,13 +96,15 @@ def _weight_bytes(path: Path, model_path: str) -> int:
     return sum(p.stat().st_size for p in weights)
 
 
-def _has_chat_template(path: Path) -> bool:
-    if (path / "chat_template.jinja").exists() or (path / "chat_template.json").exists():
-        return True
-    if any((path / "additional_chat_templates").glob("*.jinja")):
-        return True
+def _chat_template(path: Path) -> str:
+    """All that the directory has by way of one; several, or their names, run together."""
+    files = [path / "chat_template.jinja", path / "chat_template.json"]
+    files += sorted((path / "additional_chat_templates").glob("*.jinja"))
+    written = [file.read_text(encoding="utf-8") for file in files if file.exists()]
     settings = path / "tokenizer_config.json"
-    return settings.exists() and bool(_json(settings, str(path)).get("chat_template"))
+    if settings.exists() and (inside := _json(settings, str(path)).get("chat_template")):
+        written.append(str(inside))
+    return "\n".join(written)
 
 
 def _on_hub(model_id: str) -> ModelSummary:

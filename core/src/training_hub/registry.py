@@ -8,7 +8,7 @@ from typing import ClassVar
 from training_hub import plugins
 from training_hub.algorithms.algorithm import Algorithm
 from training_hub.backend import Backend
-from training_hub.catalog import EXTRAS, install_command
+from training_hub.catalog import CARRIED_OUT, EXTRAS, install_command
 from training_hub.errors import (
     AlgorithmNotFoundError,
     BackendNotFoundError,
@@ -104,13 +104,19 @@ class AlgorithmRegistry:
 
     @classmethod
     def _not_found(cls, algorithm_name: str, backend_name: str) -> BackendNotFoundError:
+        here = cls.list_backends(algorithm_name)
+        missing = [n for n, carried in CARRIED_OUT.items() if algorithm_name in carried and n not in here]
+        there_are = f"for {algorithm_name!r} there are: {', '.join(here) or 'none installed'}" + (
+            f"; not installed: {', '.join(missing)}" if missing else ""
+        )
+        if algorithm_name not in (carried := CARRIED_OUT.get(backend_name, (algorithm_name,))):
+            return BackendNotFoundError(
+                f"backend {backend_name!r} does not carry out {algorithm_name!r}, but {', '.join(carried)}; {there_are}"
+            )
         if command := install_command(backend_name):
             return BackendNotInstalledError(f"backend {backend_name!r} is not installed here; install it: {command}")
-        here = cls.list_backends(algorithm_name)
-        return BackendNotFoundError(
-            f"no backend is named {backend_name!r}{nearest(backend_name, [*here, *EXTRAS])}; "
-            f"for {algorithm_name!r} there are: {', '.join(here) or 'none installed'}"
-        )
+        known = [*here, *EXTRAS]
+        return BackendNotFoundError(f"no backend is named {backend_name!r}{nearest(backend_name, known)}; {there_are}")
 
     @classmethod
     def list_backends(cls, algorithm_name: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training_hub.data import DatasetOptions, DatasetSummary, check_dataset
-from training_hub.errors import ModelError
+from training_hub.errors import DatasetError, ModelError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
 from training_hub.runs.directory import RunDirectory
@@ -50,11 +50,17 @@ def check_request(parameters: Parameters) -> Request:
     data = check_dataset(parameters["data_path"], options)
     eval_path = parameters.get("eval_data_path")
     eval_data = check_dataset(eval_path, options) if eval_path else None
-    if data.format in _CONVERSATIONS and model.has_chat_template is False:
+    if data.format in _CONVERSATIONS and model.chat_template == "":
         raise ModelError(
             f"model_path={model.path}: its tokenizer has no chat template, so the conversations in {data.path} cannot "
             f"be written as text; add a chat_template.jinja to the model's directory (an instruct model of the same "
             f"family has one), or give rows of prompt and completion"
+        )
+    if data.with_tools and model.chat_template and "tool" not in model.chat_template:
+        raise DatasetError(
+            f"{data.path}: {data.with_tools} of {data.rows} rows offer or call tools, which the chat template of "
+            f"{model.path} does not write; put a template that does in its chat_template.jinja (an instruct model of the "
+            f"same family may have one), or take tools and calls out of the rows"
         )
     directory = _directory(parameters)
     first = parameters["node_rank"] == 0

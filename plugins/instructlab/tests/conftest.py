@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "cpu_device"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3] / "tests" / "cpu_device")]
 from on_cpu import on_cpu
 
 TEMPLATE = """\

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
 
 from training_hub import TrainingFailedError, create_algorithm, osft, sft
 from training_hub.errors import ParameterError
+from training_hub.runs.events import Follower
 
 RATIO = 0.25
 
@@ -226,19 +225,14 @@ def test_osft_stopped_by_a_signal_goes_on_where_it_was(job: dict[str, Any], tmp_
     out, resumed = job["ckpt_output_dir"], tmp_path / "resumed"
     asked = job | {"unfreeze_rank_ratio": RATIO, "effective_batch_size": 7, "lr_scheduler": "constant"}
 
-    def stop() -> None:
-        while len(events(out, "step")) < 7:
-            time.sleep(0.02)
-        os.kill(worker(out, rank=0), signal.SIGUSR1)
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 7:
+            os.kill(worker(out, rank=0), signal.SIGUSR1)
 
-    watcher = threading.Thread(target=stop, daemon=True)
-    watcher.start()
     with backend_on_cpu(float32=True):
-        with pytest.raises(
-            TrainingFailedError, match=r"stopped by a signal.*resume_from_full_state_checkpoint="
-        ) as raised:
+        stopped = r"stopped by a signal.*resume_from_full_state_checkpoint="
+        with Follower(out / "events.jsonl", stop), pytest.raises(TrainingFailedError, match=stopped) as raised:
             osft(**asked | {"num_epochs": 1000}, on_demand_checkpointing=True)
-        watcher.join()
         [state] = (out / "full_state_checkpoints").iterdir()
         assert str(state) in str(raised.value)
         done = int(state.name.removeprefix("step_"))

@@ -6,6 +6,8 @@ import dataclasses
 import inspect
 import json
 import re
+import sys
+import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from training_hub.errors import ParameterError
 from training_hub.registry import AlgorithmRegistry
 from training_hub.translation import Translation
 from training_hub_minitrainer.backend import MiniTrainerOSFTBackend, accepted
-from training_hub_minitrainer.worker import training_arguments
+from training_hub_minitrainer.worker import require_liger, training_arguments
 
 NEEDED = {"model_path": "models/opt/Qwen2", "data_path": "rows.jsonl", "ckpt_output_dir": "out"}
 OSFT = NEEDED | {"unfreeze_rank_ratio": 0.3}
@@ -132,7 +134,10 @@ def test_what_only_one_algorithm_has() -> None:
         ({"fsdp_options": {"sharding_strategy": "NO_SHARD"}}, "fsdp_options.*give FULL_SHARD"),
         ({"fsdp_options": {"cpu_offload_params": True}}, "fsdp_options.*leave cpu_offload_params out"),
         ({"accelerate_full_state_at_epoch": True, "checkpoint_at_epoch": True}, "cannot go on from a state of sft"),
-        ({"on_demand_checkpointing": True}, "on_demand_checkpointing: mini-trainer 0.9 saves .* OSFT alone"),
+        (
+            {"on_demand_checkpointing": True},
+            "on_demand_checkpointing: mini-trainer 0.9 can go on from a state of OSFT alone",
+        ),
         ({"resume_from_full_state_checkpoint": "s"}, "start again from the base model"),
         ({"max_step": 4}, r"max_step: neither a parameter of sft.*did you mean 'max_steps'"),
         ({"osft": True}, "osft: neither a parameter of sft"),
@@ -196,6 +201,19 @@ def test_an_unknown_training_mode_is_named_with_those_there_are() -> None:
     values = AlgorithmRegistry.get_algorithm("sft").resolve(NEEDED)
     with pytest.raises(ParameterError, match="training_mode='epochs': mini-trainer knows epoch, step, token, infinite"):
         training_arguments({"arguments": found.arguments, "values": dict(values)})
+
+
+def test_liger_is_refused_for_a_model_without_kernels(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Liger itself cannot be installed without a GPU's Triton; its table of models stands in for it here."""
+    table = types.ModuleType("liger_kernel.transformers.monkey_patch")
+    for name in ("liger_kernel", "liger_kernel.transformers"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, table.__name__, table)
+    monkeypatch.setattr(table, "MODEL_TYPE_TO_APPLY_LIGER_FN", {"llama": print}, raising=False)
+    require_liger(str(model), trust_remote_code=False)
+    monkeypatch.setattr(table, "MODEL_TYPE_TO_APPLY_LIGER_FN", {"qwen2": print})
+    with pytest.raises(ParameterError, match="use_liger=True: Liger has no kernels for llama"):
+        require_liger(str(model), trust_remote_code=False)
 
 
 def test_translation_is_pure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ class OSFTOptions(TypedDict, total=False):
         Annotated[
             float,
             Interval(ge=0, le=1),
-            Param(REQUIRED, "Share of each weight's singular directions that may change, the smallest first."),
+            Param(REQUIRED, "Share of each weight's singular directions that may change, such as 0.25."),
         ]
     ]
     target_patterns: Annotated[

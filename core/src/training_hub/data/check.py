@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 
 from training_hub.data.files import Row, dataset_file, read_rows
-from training_hub.data.formats import DatasetOptions, RowError, convert, detect
+from training_hub.data.formats import Conversation, DatasetOptions, RowError, convert, detect
 from training_hub.errors import DatasetError
 
 SHOWN = 20
@@ -21,6 +21,8 @@ class DatasetSummary:
     format: str
     rows: int
     fingerprint: str
+    with_tools: int = 0
+    """Conversations that offer tools or call them, which not every chat template can write."""
 
 
 class BadRowsError(DatasetError):
@@ -50,7 +52,7 @@ def check_dataset(path: str | os.PathLike[str], options: DatasetOptions | None =
         raise BadRowsError(str(path), tuple(checker.problems), checker.count, checker.rows)
     with file.open("rb") as stream:
         fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
-    return DatasetSummary(str(path), checker.format, checker.rows, fingerprint)
+    return DatasetSummary(str(path), checker.format, checker.rows, fingerprint, checker.with_tools)
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class _Checker:
     first: str = ""
     rows: int = 0
     count: int = 0
+    with_tools: int = 0
     problems: list[str] = field(default_factory=list)
 
     def take(self, row: Row) -> None:
@@ -75,9 +78,11 @@ class _Checker:
             form = detect(row.value, self.options)
             if self.format and form != self.format:
                 return f"the row has format {form!r}; expected {self.format!r}, as in {self.first}"
-            convert(row.value, form, self.options)
+            example = convert(row.value, form, self.options)
         except RowError as error:
             return str(error)
         if not self.format:
             self.format, self.first = form, str(row.place)
+        if isinstance(example, Conversation):
+            self.with_tools += bool(example.tools or any(message.get("tool_calls") for message in example.messages))
         return None

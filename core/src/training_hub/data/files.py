@@ -88,7 +88,7 @@ def parse_json(text: str) -> tuple[object, str | None]:
     try:
         value: object = json.loads(text)
     except json.JSONDecodeError as error:
-        return None, f"broken JSON at column {error.colno}: {error.msg}"
+        return None, f"broken JSON at column {error.colno}: {error.msg.removesuffix(' at')}; write one object a line"
     except (ValueError, RecursionError) as error:
         return None, _unreadable(error)
     if _SURROGATE.search(text) and not _encodable(value):

@@ -156,7 +156,7 @@ def _checked(
         values = {name: getattr(checked, name) for name in checked.model_fields_set}
     missing = [name for name, parameter in declared.items() if parameter.default is REQUIRED and name not in given]
     for name in missing:
-        problems[name] = f"{name}: {algorithm} needs it: {declared[name].help}"
+        problems[name] = f"{name}: {algorithm} needs it, {expectation(declared[name].type)}: {declared[name].help}"
     if problems:
         raise ParameterError("\n".join(problems.values()))
     return values

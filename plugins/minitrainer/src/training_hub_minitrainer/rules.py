@@ -50,12 +50,13 @@ def contradictions(parameters: Parameters) -> list[str]:
             problems.append(f"training_mode={mode!r} without {name}: say where training ends")
     if mode != "epoch" and parameters.given("num_epochs"):
         problems.append(f"num_epochs and training_mode={mode!r} contradict each other: leave one of them out")
-    for name in ("on_demand_checkpointing", "resume_from_full_state_checkpoint"):
-        if further.get(name) and not _decomposes(parameters):
-            problems.append(
-                f"{name}: mini-trainer 0.9 saves the whole state of OSFT alone in a form that it can go on from; where "
-                f"weights are trained whole, it would start again from the base model"
-            )
+    if not _decomposes(parameters):
+        problems += [
+            f"{name}: mini-trainer 0.9 can go on from a state of OSFT alone; where weights are trained whole, it would "
+            f"start again from the base model"
+            for name in ("on_demand_checkpointing", "resume_from_full_state_checkpoint")
+            if further.get(name)
+        ]
     if further.get("resume_from_full_state_checkpoint") and mode != "epoch":
         problems.append(f"resume_from_full_state_checkpoint with training_mode={mode!r}: it goes on by epochs only")
     if not parameters["validation_split"]:

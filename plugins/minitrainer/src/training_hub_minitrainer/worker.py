@@ -37,6 +37,8 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
 
     values, directory = job["values"], RunDirectory(Path(job["directory"]))
     given = training_arguments(job)
+    if given["use_liger_kernels"]:
+        require_liger(values["model_path"], trust_remote_code=values["trust_remote_code"])
     # The first process of each node writes the rows. The others wait for it where they all meet, in the framework's
     # own start, and read the rows after that.
     lengths = _rows(job, directory) if os.environ["LOCAL_RANK"] == "0" else []
@@ -91,6 +93,21 @@ def training_arguments(job: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def require_liger(model_path: str, *, trust_remote_code: bool) -> None:
+    """Refuse a model that Liger has no kernels for: mini-trainer would train it without, and only print that.
+
+    Raises:
+        ParameterError: It is one.
+    """
+    from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model_path, trust_remote_code=trust_remote_code)
+    own = {config.model_type, config.get_text_config().model_type}
+    if not own & MODEL_TYPE_TO_APPLY_LIGER_FN.keys():
+        raise ParameterError(f"use_liger=True: Liger has no kernels for {config.model_type}; leave it out")
+
+
 def _targets(job: dict[str, Any]) -> list[str]:
     """The whole names of the weights to decompose, so that no name is taken for a part of another by surprise."""
     from training_hub_minitrainer.targets import skeleton, target_weights
@@ -105,8 +122,8 @@ def _resume(state: Path, given: dict[str, Any], reporter: Reporter | None) -> No
 
     if not (state / "training_state.pt").is_file():
         raise ParameterError(
-            f"resume_from_full_state_checkpoint={state}: it holds no state of mini-trainer's (training_state.pt); give a "
-            f"directory step_<number> of full_state_checkpoints"
+            f"resume_from_full_state_checkpoint={state}: it holds no state of mini-trainer's (training_state.pt); give "
+            f"a directory step_<number> of full_state_checkpoints"
         )
 
     def steps_per_epoch() -> int:

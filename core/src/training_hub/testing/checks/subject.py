@@ -15,6 +15,7 @@ from training_hub.algorithms.algorithm import Algorithm
 from training_hub.backend import Backend, FrameworkBackend
 from training_hub.devices import devices
 from training_hub.errors import AlgorithmNotFoundError, UserError
+from training_hub.parameters.declaration import Parameter
 from training_hub.parameters.resolution import Parameters
 from training_hub.registry import AlgorithmRegistry
 from training_hub.testing.reference import Measured, measure_apart
@@ -101,11 +102,9 @@ class Subject:
     @classmethod
     def needed(cls, algorithm: str) -> dict[str, Any]:
         """Values of the parameters without a default that are no paths."""
-        own = cls.parameters.get(algorithm, {})
+        given = cls.parameters.get(algorithm, {})
         return {
-            name: own[name]
-            if name in own
-            else cls.values.get(name, {}).get(name, next(iter(candidates(parameter, None))))
+            name: given[name] if name in given else _first_value(cls, parameter)
             for name, parameter in cls.algorithm(algorithm).declared().items()
             if parameter.required and name not in PLACES
         }
@@ -205,6 +204,11 @@ def _kind(backend: str) -> type[Backend]:
     if backend not in plugins.installed():
         raise LookupError("it is not installed")
     return plugins.load(backend).backends[backend]
+
+
+def _first_value(subject: type[Subject], parameter: Parameter) -> Any:
+    said = subject.values.get(parameter.name, {})
+    return said.get(parameter.name, next(iter(candidates(parameter, None)), None))
 
 
 def measurable(algorithm: str) -> None:
