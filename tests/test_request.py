@@ -109,7 +109,7 @@ def test_conversations_need_a_chat_template(check, model):
 def test_rows_with_tools_need_a_template_that_writes_them(check, model, rows):
     row = json.loads(rows.read_text()) | {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}
     rows.write_text(rows.read_text() + json.dumps(row) + "\n")
-    with pytest.raises(DatasetError, match="1 of 2 rows offer or call tools"):
+    with pytest.raises(DatasetError, match=r"rows.jsonl:2: this row and 0 others of 2 offer or call tools"):
         check()
     (model / "chat_template.jinja").write_text("{{ messages }}{{ tools }}")
     assert check().data.with_tools == 1

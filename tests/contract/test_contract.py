@@ -92,9 +92,9 @@ def test_a_backend_that_does_not_load_fails_once_and_skips_the_rest(report):
 
 MESSAGES = {
     "DropsAValue": r"eps: AdamW\.eps is the same for .* the value is dropped",
-    "ImportsToTranslate": r"translate\(\) imports:\nsafetensors \(from .*broken\.py",
-    "ImportsOnLoad": r"calling its hooks imports:\ntorch \(from .*plugin_ImportsOnLoad\.py",
-    "WritesAFile": r"translate\(\) writes:\n.*broken\.py",
+    "ImportsToTranslate": r"translate\(\) imports:[\sE]+safetensors \(from .*broken\.py",
+    "ImportsOnLoad": r"calling its hooks imports:[\sE]+torch \(from .*plugin_ImportsOnLoad\.py",
+    "WritesAFile": r"translate\(\) writes:[\sE]+.*broken\.py",
     "NamesAFigureAnotherWay": r"grad_norm of each step: \[None",
     "KnowsNoNearestName": "without the nearest name, 'learning_rate'",
     "SavesHalfOfTheWeights": "weights are missing",

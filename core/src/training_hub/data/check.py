@@ -23,6 +23,7 @@ class DatasetSummary:
     fingerprint: str
     with_tools: int = 0
     """Conversations that offer tools or call them, which not every chat template can write."""
+    first_with_tools: str = ""
 
 
 class BadRowsError(DatasetError):
@@ -52,7 +53,7 @@ def check_dataset(path: str | os.PathLike[str], options: DatasetOptions | None =
         raise BadRowsError(str(path), tuple(checker.problems), checker.count, checker.rows)
     with file.open("rb") as stream:
         fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
-    return DatasetSummary(str(path), checker.format, checker.rows, fingerprint, checker.with_tools)
+    return DatasetSummary(str(path), checker.format, checker.rows, fingerprint, checker.with_tools, checker.tools_at)
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class _Checker:
     rows: int = 0
     count: int = 0
     with_tools: int = 0
+    tools_at: str = ""
     problems: list[str] = field(default_factory=list)
 
     def take(self, row: Row) -> None:
@@ -83,6 +85,7 @@ class _Checker:
             return str(error)
         if not self.format:
             self.format, self.first = form, str(row.place)
-        if isinstance(example, Conversation):
-            self.with_tools += bool(example.tools or any(message.get("tool_calls") for message in example.messages))
+        if isinstance(example, Conversation) and (example.tools or any("tool_calls" in m for m in example.messages)):
+            self.with_tools += 1
+            self.tools_at = self.tools_at or str(row.place)
         return None
