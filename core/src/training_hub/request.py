@@ -58,9 +58,9 @@ def check_request(parameters: Parameters) -> Request:
         )
     if data.with_tools and model.chat_template and "tool" not in model.chat_template:
         raise DatasetError(
-            f"{data.first_with_tools}: this row and {data.with_tools - 1} others of {data.rows} offer or call tools, which "
-            f"the chat template of {model.path} does not write; put a template that does in its chat_template.jinja (an instruct model of the "
-            f"same family may have one), or take tools and calls out of the rows"
+            f"{data.first_with_tools}: this row and {data.with_tools - 1} others of {data.rows} offer or call tools, "
+            f"which the chat template of {model.path} does not write; put a template that does in its "
+            f"chat_template.jinja (an instruct model of the same family may have one), or take the tools out of the rows"
         )
     directory = _directory(parameters)
     first = parameters["node_rank"] == 0
