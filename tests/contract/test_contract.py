@@ -16,7 +16,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "examples"))
 
-from contract_example.installed import EXPECTED, install  # noqa: E402
+from contract_example.installed import EXPECTED, install
 
 
 class Report:

@@ -111,7 +111,9 @@ def test_contradictions_name_both_parameters(resolve_with, values, names):
 
 
 def test_osft_needs_a_ratio_between_0_and_1():
-    with pytest.raises(ParameterError, match="unfreeze_rank_ratio: osft needs it, a number of at least 0 and at most 1"):
+    with pytest.raises(
+        ParameterError, match="unfreeze_rank_ratio: osft needs it, a number of at least 0 and at most 1"
+    ):
         OSFTAlgorithm.resolve(NEEDED)
     with pytest.raises(ParameterError, match="of at least 0 and at most 1; got 1.5"):
         OSFTAlgorithm.resolve({**NEEDED, "unfreeze_rank_ratio": 1.5})

@@ -15,7 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cpu_device")]
 
-from jobs import ENVIRONMENTS, ROWS, Cell, cells  # noqa: E402
+from jobs import ENVIRONMENTS, ROWS, Cell, cells
 
 FRAMEWORKS = {
     "trl": "trl",

@@ -60,7 +60,7 @@ def check_request(parameters: Parameters) -> Request:
         raise DatasetError(
             f"{data.first_with_tools}: this row and {data.with_tools - 1} others of {data.rows} offer or call tools, "
             f"which the chat template of {model.path} does not write; put a template that does in its "
-            f"chat_template.jinja (an instruct model of the same family may have one), or take the tools out of the rows"
+            f"chat_template.jinja (an instruct model of the same family may have one), or take tools out of the rows"
         )
     directory = _directory(parameters)
     first = parameters["node_rank"] == 0

@@ -156,6 +156,11 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason(given: dict[str, Any
     assert re.search(expected, refusal("sft", **given))
 
 
+def test_a_state_is_saved_on_one_node_only() -> None:
+    found = refusal("osft", on_demand_checkpointing=True, nnodes=2, master_addr="127.0.0.1")
+    assert "on_demand_checkpointing with nnodes > 1" in found
+
+
 def test_osft_takes_no_switch_of_its_own_away() -> None:
     assert "osft: neither a parameter of osft" in refusal("osft", osft=False)
     assert "osft_target_patterns is set from target_patterns" in refusal("osft", osft_target_patterns=["q_proj"])
@@ -230,7 +235,9 @@ def test_the_processes_are_torchruns_as_asked() -> None:
         assert part in command
     assert plan.module == "training_hub_minitrainer.worker"
     # Nodes that share a disk do not write the same file.
-    assert arguments("osft", nnodes=3, node_rank=1, rdzv_endpoint="h:1")["data_path"] == "out/data/train-node1.jsonl"
+    assert (
+        arguments("osft", nnodes=3, node_rank=1, rdzv_endpoint="h:1")["data_path"] == "out/nodes/1/data/train-1.jsonl"
+    )
 
 
 def test_the_class_is_public_and_osft_comes_first() -> None:

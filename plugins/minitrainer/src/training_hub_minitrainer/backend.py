@@ -26,13 +26,7 @@ from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
-from training_hub_minitrainer.layout import (
-    cache_directory,
-    framework_directory,
-    full_state_directory,
-    job_file,
-    outcome_file,
-)
+from training_hub_minitrainer.layout import cache_directory, framework_directory, full_state_directory
 from training_hub_minitrainer.rules import HELD_BACK, OSFT_ONLY, contradictions, rules, settings
 
 DISTRIBUTION = "rhai-innovation-mini-trainer"
@@ -94,7 +88,8 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
 
     def train(self, run: Run) -> TrainingResult:
         assert run.translation.launch is not None
-        logs, task, outcome = run.directory.logs, job_file(run.parameters), outcome_file(run.parameters)
+        logs = run.directory.logs
+        task, outcome = logs / "job.json", logs / "outcome.json"
         write_json(task, job(run))
         try:
             launch(run.translation.launch, [str(task)], logs)

@@ -8,24 +8,15 @@ from typing import Any, Literal
 
 
 def rows_file(values: Mapping[str, Any], side: Literal["train", "validation"]) -> Path:
-    """The processed rows of one side. Nodes that share a disk each have their own."""
-    directory = Path(values["data_output_dir"] or Path(values["ckpt_output_dir"]) / "data")
-    return directory / f"{side}{_node(values)}.jsonl"
+    """The processed rows of one side; each node has its own, also where nodes share data_output_dir."""
+    rank = values["node_rank"]
+    directory = Path(values["data_output_dir"] or _directory(values) / "data")
+    return directory / f"{side}{f'-{rank}' if rank else ''}.jsonl"
 
 
 def framework_directory(values: Mapping[str, Any]) -> Path:
     """What mini-trainer calls its output directory: its own logs, and checkpoints before they get their place."""
-    return Path(values["ckpt_output_dir"]) / "logs" / "mini-trainer"
-
-
-def job_file(values: Mapping[str, Any]) -> Path:
-    """What the processes of this node are to do."""
-    return Path(values["ckpt_output_dir"]) / "logs" / f"job{_node(values)}.json"
-
-
-def outcome_file(values: Mapping[str, Any]) -> Path:
-    """What came of it."""
-    return Path(values["ckpt_output_dir"]) / "logs" / f"outcome{_node(values)}.json"
+    return _directory(values) / "logs" / "mini-trainer"
 
 
 def cache_directory(values: Mapping[str, Any]) -> Path:
@@ -35,8 +26,10 @@ def cache_directory(values: Mapping[str, Any]) -> Path:
 
 def full_state_directory(values: Mapping[str, Any]) -> Path:
     """Where states to resume from (on_demand_checkpointing) are kept, beyond the logs' life."""
-    return Path(values["ckpt_output_dir"]) / "full_state_checkpoints"
+    return _directory(values) / "full_state_checkpoints"
 
 
-def _node(values: Mapping[str, Any]) -> str:
-    return f"-node{values['node_rank']}" if values["node_rank"] else ""
+def _directory(values: Mapping[str, Any]) -> Path:
+    """As `training_hub.request` has it: a further node has one of its own, inside that of the run."""
+    place, rank = Path(values["ckpt_output_dir"]), values["node_rank"]
+    return place / "nodes" / str(rank) if rank else place

@@ -57,6 +57,8 @@ def contradictions(parameters: Parameters) -> list[str]:
             for name in ("on_demand_checkpointing", "resume_from_full_state_checkpoint")
             if further.get(name)
         ]
+    if further.get("on_demand_checkpointing") and parameters["nnodes"] > 1:
+        problems.append("on_demand_checkpointing with nnodes > 1: a state is kept whole on one node only")
     if further.get("resume_from_full_state_checkpoint") and mode != "epoch":
         problems.append(f"resume_from_full_state_checkpoint with training_mode={mode!r}: it goes on by epochs only")
     if not parameters["validation_split"]:

@@ -9,8 +9,9 @@ from typing import Any
 def go_on_at_the_right_row(steps_per_epoch: Callable[[], int], told: Callable[[int], None]) -> None:
     """Resume at the step that comes next. For 0.9.
 
-    The framework keeps the steps of all epochs, and on resuming passes over so many batches of *each* epoch until some
-    are left: from the end of the first epoch on it would train on nothing. Here it reads the epoch, and the steps in it.
+    The framework keeps the steps of all epochs, and on resuming passes over so many batches of *each* epoch until
+    some are left: from the end of the first epoch on it would train on nothing. Here it
+    reads the epoch, and the steps in it.
 
     Args:
         steps_per_epoch: Called when the rows are there.

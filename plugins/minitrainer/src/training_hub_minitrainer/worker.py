@@ -15,7 +15,6 @@ from training_hub.errors import ModelNotFoundError, ParameterError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import EventLog
-from training_hub_minitrainer.layout import outcome_file
 
 if TYPE_CHECKING:
     from training_hub_minitrainer.reporting import Reporter
@@ -160,11 +159,12 @@ def _callbacks() -> str:
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    with recorded_failure(RunDirectory(Path(job["directory"])).logs):
+    logs = RunDirectory(Path(job["directory"])).logs
+    with recorded_failure(logs):
         outcome = train(job)
         if os.environ["LOCAL_RANK"] == "0":
             # Each node's caller looks for one; the checkpoint is where the first node is.
-            write_json(outcome_file(job["values"]), outcome or {"checkpoint": None, "metrics": {}})
+            write_json(logs / "outcome.json", outcome or {"checkpoint": None, "metrics": {}})
 
 
 if __name__ == "__main__":
