@@ -92,7 +92,7 @@ def tests(session: nox.Session, environment: str) -> None:
             paths = ["tests/with_plugins"]
         case "trl":
             with_framework(session, "trl")
-            paths = ["plugins/trl/tests", "tests/data", "tests/contract"]
+            paths = ["plugins/trl/tests", "tests/data"]
         case _:
             with_framework(session, environment)
             paths = [f"plugins/{environment}/tests"]
@@ -100,6 +100,14 @@ def tests(session: nox.Session, environment: str) -> None:
     if environment in ("core", "trl"):
         install(session, "pyarrow")
     session.run("pytest", *(session.posargs or paths), env={**OFFLINE, "TRAINING_HUB_WHEELS": str(WHEELS)})
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Test the kit for plugin authors itself: each broken example fails just the check that it breaks."""
+    with_framework(session, "trl")
+    install(session, "pip", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
+    session.run("pytest", *(session.posargs or ["tests/contract"]), env=OFFLINE)
 
 
 @nox.session

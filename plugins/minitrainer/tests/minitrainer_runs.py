@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,13 @@ def backend_on_cpu(*, float32: bool = False) -> Iterator[None]:
     variables = {"TESTING": "true", "NUMBA_DISABLE_JIT": "1"} | ({"PYTHONPATH": str(FLOAT32)} if float32 else {})
     with on_cpu("mini-trainer", **variables):
         yield
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def events(directory: Path, kind: str) -> list[dict[str, Any]]:

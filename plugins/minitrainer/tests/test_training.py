@@ -6,12 +6,13 @@ import json
 import math
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from minitrainer_runs import backend_on_cpu, events, losses, mean_loss, row_losses, summed_loss, worker
+from minitrainer_runs import backend_on_cpu, events, free_port, losses, mean_loss, row_losses, summed_loss, worker
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
 
@@ -110,21 +111,26 @@ def test_nothing_of_the_framework_is_left_outside_the_logs(trained: tuple[Any, P
 
 
 def test_a_steps_loss_is_the_mean_over_all_trained_tokens_of_exactly_its_rows(job: dict[str, Any], model: Path) -> None:
-    """Ragged rows, several micro-batches and processes, and an incomplete last step, with weights that stand still."""
+    """Ragged rows, several micro-batches, an incomplete last step, and weights that stand still.
+
+    The two processes are on two nodes that share a disk.
+    """
     out = job["ckpt_output_dir"]
-    with backend_on_cpu(float32=True):
-        sft(
-            **job
-            | {
-                "effective_batch_size": 5,
-                "learning_rate": 1e-12,
-                "max_seq_len": 70,
-                "max_tokens_per_gpu": 70,
-                "nproc_per_node": 2,
-                "validation_split": 0.15,
-                "seed": 7,
-            }
-        )
+    asked = job | {
+        "effective_batch_size": 5,
+        "learning_rate": 1e-12,
+        "max_seq_len": 70,
+        "max_tokens_per_gpu": 70,
+        "validation_split": 0.15,
+        "seed": 7,
+        "nnodes": 2,
+        "rdzv_endpoint": f"127.0.0.1:{free_port()}",
+    }
+    with backend_on_cpu(float32=True), ThreadPoolExecutor(1) as elsewhere:
+        second = elsewhere.submit(sft, **asked, node_rank=1)
+        first = sft(**asked)
+    assert first.checkpoint == out / "final"
+    assert second.result().checkpoint is None
     measured = row_losses(model, out / "data" / "train.jsonl")
     assert len(measured) == 13
     expected = []
