@@ -4,14 +4,11 @@ import inspect
 import re
 from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 
 import pytest
-from training_hub.translation_table import put
 
 from training_hub import AlgorithmRegistry
 from training_hub.arguments import keys_of, parameters_of
-from training_hub.batches import BatchPlan
 from training_hub.devices import Devices
 from training_hub_trl import worker
 from training_hub_unsloth import backend as module
@@ -150,11 +147,6 @@ def test_the_table_holds_for_what_unsloth_and_trl_really_take(translated, by_its
     arguments = translated(CPU, rank_pattern={"q_proj": 4}, use_dora=True, validation_split=0.1).arguments
     for owner, values in arguments.items():
         assert values.keys() <= set(taken[owner]), owner
-
-
-def test_the_readme_has_the_table_of_the_rules():
-    readme = Path(__file__).parents[1] / "README.md"
-    assert put(readme, rules.rules(BatchPlan(16, 4, 2, 2), GPUS), check=True), "run python plugins/unsloth/readme.py"
 
 
 def test_an_unsupported_unsloth_is_named_with_both_versions(monkeypatch):
