@@ -78,9 +78,9 @@ def has_gpu() -> bool:
 
 
 @nox.session
-@nox.parametrize("environment", [nox.param(name, id=name) for name in ("core", "plugins", *PLUGINS)])
+@nox.parametrize("environment", [nox.param(name, id=name) for name in ("core", "plugins", "trl")])
 def tests(session: nox.Session, environment: str) -> None:
-    """Test built wheels: the core alone, the core with example plugins, and each plugin with its framework."""
+    """Test built wheels: the core alone, the core with example plugins, and the trl plugin."""
     # Of tests/, what needs a framework or other packages beside the core.
     elsewhere = ("with_plugins", "plugins", "contract", "parity", "cpu_device", "gpu")
     match environment:
@@ -90,16 +90,26 @@ def tests(session: nox.Session, environment: str) -> None:
         case "plugins":
             fresh(session, *wheels(session, "core", "good", "broken"))
             paths = ["tests/with_plugins"]
-        case "trl":
-            with_framework(session, "trl")
-            paths = ["plugins/trl/tests", "tests/data"]
         case _:
             with_framework(session, environment)
-            paths = [f"plugins/{environment}/tests"]
-    install(session, "pip", "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
-    if environment in ("core", "trl"):
+            paths = [f"plugins/{environment}/tests", "tests/data"]
+    if environment == "core":
         install(session, "pyarrow")
+    test(session, *paths)
+
+
+def test(session: nox.Session, *paths: str) -> None:
+    """Run tests, against what is installed."""
+    install(session, "pip", "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
     session.run("pytest", *(session.posargs or paths), env={**OFFLINE, "TRAINING_HUB_WHEELS": str(WHEELS)})
+
+
+@nox.session
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS if name != "trl"])
+def frameworks(session: nox.Session, plugin: str) -> None:
+    """Test the other plugins, each with its framework in an environment of its own; some minutes each."""
+    with_framework(session, plugin)
+    test(session, f"plugins/{plugin}/tests")
 
 
 @nox.session
