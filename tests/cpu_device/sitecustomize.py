@@ -8,8 +8,9 @@ What it stands in for, one function each: the device (`tensors_stay_on_the_cpu`)
 (`figures_of_cuda`), how processes talk (`processes_talk_by_gloo`), two places in FSDP (`fsdp_moves_nothing`), and what
 accelerate makes of the machine (`accelerate_sees_several_devices`).
 
-With TRAINING_HUB_CPU_FLOAT32=1 as well, accelerate computes in float32 where the framework asks for bfloat16
-(`accelerate_computes_in_float32`): then two backends differ by what they do, and not by how they round.
+With TRAINING_HUB_CPU_FLOAT32=1 as well, accelerate and FSDP2 compute in float32 where the framework asks for bfloat16
+(`accelerate_computes_in_float32`, `fsdp2_computes_in_float32`): then two backends differ by what they do, and not by
+how they round.
 
 What it cannot show: flash-attn, NCCL, DeepSpeed, Liger, memory figures (always 0), and anything about speed.
 """
@@ -17,6 +18,7 @@ What it cannot show: flash-attn, NCCL, DeepSpeed, Liger, memory figures (always 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 
@@ -129,6 +131,18 @@ def accelerate_computes_in_float32() -> None:
     Accelerator.__init__ = init
 
 
+def fsdp2_computes_in_float32() -> None:
+    """Weights are used as they are held, whatever precision a policy names for computing."""
+    from torch.distributed import fsdp
+
+    policy = fsdp.MixedPrecisionPolicy
+
+    def as_held(*args: Any, **kwargs: Any) -> Any:
+        return replace(policy(*args, **kwargs), param_dtype=None)
+
+    fsdp.MixedPrecisionPolicy = as_held
+
+
 if os.environ.get("TRAINING_HUB_CPU_DEVICE") == "1" and "LOCAL_RANK" in os.environ:
     tensors_stay_on_the_cpu()
     figures_of_cuda()
@@ -137,3 +151,4 @@ if os.environ.get("TRAINING_HUB_CPU_DEVICE") == "1" and "LOCAL_RANK" in os.envir
     accelerate_sees_several_devices()
     if os.environ.get("TRAINING_HUB_CPU_FLOAT32") == "1":
         accelerate_computes_in_float32()
+        fsdp2_computes_in_float32()

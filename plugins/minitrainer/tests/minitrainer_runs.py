@@ -18,16 +18,18 @@ from training_hub.runs.events import read_events
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "cpu_device"))
 from on_cpu import on_cpu
 
-FLOAT32 = Path(__file__).parent / "float32"
-
 # One thread, so that a process alone and one of two do the same sums in the same order.
 torch.set_num_threads(1)
 
 
 @contextmanager
 def backend_on_cpu(*, float32: bool = False) -> Iterator[None]:
-    """The backend is available; mini-trainer's packer is not compiled, which would take longer than the training."""
-    variables = {"TESTING": "true", "NUMBA_DISABLE_JIT": "1"} | ({"PYTHONPATH": str(FLOAT32)} if float32 else {})
+    """The backend is available; mini-trainer's packer is not compiled, which would take longer than the training.
+
+    Args:
+        float32: Compute so, and not in bfloat16 as mini-trainer always does, which alone moves a loss by some 1e-3.
+    """
+    variables = {"TESTING": "true", "NUMBA_DISABLE_JIT": "1"} | ({"TRAINING_HUB_CPU_FLOAT32": "1"} if float32 else {})
     with on_cpu("mini-trainer", **variables):
         yield
 

@@ -62,3 +62,11 @@ def test_rows_too_long_are_left_out_with_a_warning_and_refused_if_all_are(
     assert "longer than max_seq_len=40" in (tmp_path / "events.jsonl").read_text()
     with pytest.raises(DatasetError, match="longer than max_seq_len=4"):
         written(model, rows, tmp_path, max_seq_len=4)
+
+
+def test_documents_are_cut_in_blocks_of_which_every_token_is_trained(model: Path, tmp_path: Path) -> None:
+    documents = tmp_path / "documents.jsonl"
+    documents.write_text("".join(json.dumps({"text": f"{n} bottles of beer. " * 5}) + "\n" for n in range(9)))
+    blocks = written(model, documents, tmp_path, options=DatasetOptions(is_pretraining=True), block_size=40)
+    assert {block["len"] for block in blocks[:-1]} == {40}
+    assert all(block["labels"] == [-100, *block["input_ids"][1:]] for block in blocks)

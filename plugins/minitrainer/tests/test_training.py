@@ -204,22 +204,6 @@ def test_with_a_ratio_of_one_all_weights_are_trained_whole_by_adamw(job: dict[st
         torch.testing.assert_close(saved[name], weight, rtol=1e-4, atol=1e-5)
 
 
-def test_documents_are_cut_in_blocks_of_which_every_token_is_trained(
-    job: dict[str, Any], tmp_path: Path, cpu: None
-) -> None:
-    documents = tmp_path / "documents.jsonl"
-    documents.write_text("".join(json.dumps({"text": f"{n} bottles of beer. " * 5}) + "\n" for n in range(9)))
-    out = job["ckpt_output_dir"]
-    osft(**job | {"data_path": documents}, unfreeze_rank_ratio=RATIO, is_pretraining=True, block_size=40)
-    blocks = [json.loads(line) for line in (out / "data" / "train.jsonl").read_text().splitlines()]
-    assert {block["len"] for block in blocks[:-1]} == {40}
-    assert all(block["labels"] == [-100, *block["input_ids"][1:]] for block in blocks)
-    assert events(out, "start")[0]["rows"] == len(blocks)
-    found = losses(out)
-    assert len(found) == 2 * math.ceil(len(blocks) / 8)
-    assert found[-1] < found[0]
-
-
 def test_a_pattern_that_matches_nothing_is_refused_with_the_models_names(job: dict[str, Any], cpu: None) -> None:
     with pytest.raises(ParameterError, match=r"'mlp.up_porj'.*did you mean 'mlp.up_proj'.*self_attn.q_proj"):
         osft(**job, unfreeze_rank_ratio=RATIO, target_patterns=["q_proj", "mlp.up_porj"])

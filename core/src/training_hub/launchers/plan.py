@@ -54,7 +54,8 @@ class LaunchPlan:
 def rendezvous(parameters: Parameters) -> dict[str, str]:
     """Torchrun's rendezvous options from the torchrun parameters; empty when one node needs none."""
     if parameters["rdzv_endpoint"]:
-        options = {"rdzv-backend": "c10d", "rdzv-endpoint": parameters["rdzv_endpoint"]}
+        # The backend c10d would number the nodes by their addresses, whatever node_rank says.
+        options = {"rdzv-backend": "static", "rdzv-endpoint": parameters["rdzv_endpoint"]}
         return options | ({"rdzv-id": str(parameters["rdzv_id"])} if parameters["rdzv_id"] is not None else {})
     if parameters["nnodes"] > 1 or _is_asked_for(parameters, "master_addr"):
         return {
