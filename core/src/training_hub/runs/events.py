@@ -2,14 +2,21 @@
 
 Every event has `event` (its kind), `time` (seconds since the epoch) and the fields of its kind:
 
-- `start`: `algorithm`, `backend`, `rows`, `max_steps`, `num_epochs`, `world_size`, `effective_batch_size`
-- `step`: `step`, `max_steps`, `epoch`, `loss` (nats a trained token over the effective batch), `learning_rate`,
-  `grad_norm`, `tokens` (trained so far, all processes), `tokens_per_second`
-- `eval`: `step`, `validation_loss` (nats a trained token)
-- `save`: `step`, `checkpoint`
+- `start`: `schema` (the version of this list), `algorithm`, `backend`, `rows`, `max_steps`, `num_epochs`, `world_size`,
+  `effective_batch_size`, `resumed_from` (the step whose checkpoint training goes on from; None at a beginning)
+- `step`: after each optimizer step: `step`, `max_steps`, `epoch`, `loss` (nats a trained token over the effective
+  batch), `learning_rate`, `grad_norm`, `tokens` (trained so far, all processes), `tokens_per_second`, `framework` (the
+  framework's own figures, whole); where a step's figures are not logged, only `step`, `max_steps` and `epoch`
+- `eval`: `step`, `epoch`, `validation_loss` (nats a trained token)
+- `save`: `step`, `checkpoint` (a directory; the event comes when it is complete)
+- `epoch`: `epoch` (passes over the rows done, a whole number), `step`
 - `warning`: `message`
+- `stop`: `step`, `reason`: training ends before its last step because somebody asked for it
 - `fail`: `error`, `message`
-- `end`: `metrics`
+- `end`: `state` (`completed` or `stopped`), `metrics`
+
+A resumed run goes on in the same file: after a `start` with `resumed_from`, steps after that one are told anew, and
+those told before it no longer count (`live_events`).
 """
 
 from __future__ import annotations
@@ -18,12 +25,15 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
 Event: TypeAlias = dict[str, Any]
+
+SCHEMA = 1
+"""Version of the list above; raised when a reader of an older one would misread a stream."""
 
 
 class EventLog:
@@ -50,6 +60,22 @@ def read_events(path: Path) -> Iterator[Event]:
         for line in lines:
             if (event := _parsed(line)) is not None:
                 yield event
+
+
+def live_events(events: Iterable[Event]) -> list[Event]:
+    """The events that count: what a resumed run told anew replaces what it told before."""
+    kept: list[Event] = []
+    for event in events:
+        if event["event"] == "start" and event.get("resumed_from") is not None:
+            reached = event["resumed_from"]
+            kept = [old for old in kept if not _after(old, reached)]
+        kept.append(event)
+    return kept
+
+
+def _after(event: Event, step: int) -> bool:
+    """Whether an event tells of a time after a step, or that the run had ended there."""
+    return event["event"] in ("stop", "fail", "end") or (isinstance(event.get("step"), int) and event["step"] > step)
 
 
 def _parsed(line: str) -> Event | None:
