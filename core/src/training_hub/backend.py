@@ -55,6 +55,9 @@ class Backend(ABC):
 class FrameworkBackend(Backend):
     """A backend whose parameters are translated and checked before anything is spent, and whose run is recorded."""
 
+    controls: ClassVar[frozenset[str]] = frozenset()
+    """What can be asked of it while it trains, of `stop`, `save` and `set_learning_rate`."""
+
     @abstractmethod
     def translate(self, parameters: Parameters) -> Translation:
         """Say what becomes of every parameter. Pure: no GPU, model, network or file is touched."""

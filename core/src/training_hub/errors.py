@@ -66,8 +66,20 @@ class PluginError(UserError, ImportError):
     """A plugin that was asked for by name cannot be loaded."""
 
 
+class ResumeError(UserError, ValueError):
+    """A run cannot go on as asked: there is nothing to go on from, or what was asked differs from what ran."""
+
+
 class TrainingFailedError(TrainingHubError, RuntimeError):
     """Training started and did not finish."""
+
+
+class NonFiniteLossError(TrainingFailedError):
+    """The loss became NaN or infinite."""
+
+
+class CallbackError(TrainingFailedError):
+    """A callback raised (its error is the cause), or asked for what the backend cannot do."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

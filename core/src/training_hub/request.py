@@ -10,6 +10,7 @@ from training_hub.errors import DatasetError, ModelError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
 from training_hub.runs.directory import RunDirectory
+from training_hub.runs.resume import Resumption, resumption
 
 _CONVERSATIONS = {"messages", "sharegpt", "alpaca"}
 
@@ -22,6 +23,7 @@ class Request:
     data: DatasetSummary
     eval_data: DatasetSummary | None
     directory: RunDirectory
+    resumption: Resumption | None = None
 
 
 def dataset_options(parameters: Parameters) -> DatasetOptions:
@@ -63,13 +65,16 @@ def check_request(parameters: Parameters) -> Request:
             f"chat_template.jinja (an instruct model of the same family may have one), or take tools out of the rows"
         )
     directory = _directory(parameters)
+    resumed = resumption(parameters, directory)
     first = parameters["node_rank"] == 0
     directory.check(
         overwrite=parameters["overwrite_output_dir"] or not first,
         model_path=Path(model.path) if model.local else None,
         needed_bytes=model.weight_bytes if first and not _adapter_only(parameters) else 0,
+        # Where resume=True finds no checkpoint yet, what the earlier run left is replaced.
+        resumed=parameters["resume"] is True or (resumed is not None and resumed.here),
     )
-    return Request(model, data, eval_data, directory)
+    return Request(model, data, eval_data, directory, resumed)
 
 
 def _directory(parameters: Parameters) -> RunDirectory:

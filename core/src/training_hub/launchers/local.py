@@ -11,39 +11,31 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from training_hub import errors
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.launchers.failures import advice, killed, meaning
 from training_hub.launchers.plan import LaunchPlan
+from training_hub.runs.lock import end_with_caller
 
 GRACE_SECONDS = 30.0
+CHECK_SECONDS = 0.25
 
 
-@dataclass(frozen=True)
-class Farewell:
-    """How processes are told to save and end, where they can."""
-
-    ask: Callable[[], None]
-    seconds: float
-    """How long they may take for it, before they are ended."""
-
-
-def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path, farewell: Farewell | None = None) -> None:
+def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path, check: Callable[[], None] | None = None) -> None:
     """Start the processes, wait until they have ended.
 
     Args:
         plan: The processes.
         arguments: Arguments of the plan's module.
         logs: Directory for what the processes print, `processes.log`, and for their errors.
-        farewell: What to do first when this process is interrupted; by default they are ended at once.
+        check: Called several times a second; a TimeoutError of it ends the processes.
 
     Raises:
         TrainingFailedError: A process failed; the message has its rank, its error and the log's path.
     """
-    _run(plan, plan.argv(*arguments), logs / "processes.log", farewell)
+    _run(plan, plan.argv(*arguments), logs / "processes.log", check)
 
 
 def run_first(plan: LaunchPlan, module: str, arguments: Sequence[str], logs: Path) -> None:
@@ -56,27 +48,31 @@ def run_first(plan: LaunchPlan, module: str, arguments: Sequence[str], logs: Pat
     _run(plan, ["-m", module, *arguments], logs / f"{module.rpartition('.')[2]}.log")
 
 
-def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, farewell: Farewell | None = None) -> None:
+def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, check: Callable[[], None] | None = None) -> None:
     command = [plan.interpreter or sys.executable, *argv]
     environment = {**os.environ, **plan.environment}
-    with log.open("wb") as output:
+    # A resumed run goes on in the log of the one before.
+    before = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         try:
-            code = process.wait()
-        except BaseException:
-            try:
-                if farewell is not None:
-                    farewell.ask()
-                    process.wait(farewell.seconds)
-            except subprocess.TimeoutExpired:
-                pass
-            finally:
-                _stop(process)
-            raise
+            code = _wait(process, check or (lambda: None))
+        except TimeoutError as error:
+            raise TrainingFailedError(f"{error}\nlog: {log}") from error
+        finally:
+            _stop(process)
     if code != 0:
-        raise _cause(code, log)
+        raise _cause(code, log, before)
+
+
+def _wait(process: subprocess.Popen[bytes], check: Callable[[], None]) -> int:
+    while True:
+        try:
+            return process.wait(CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            check()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -92,8 +88,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _cause(code: int, log: Path) -> TrainingHubError:
-    printed = log.read_text(encoding="utf-8", errors="replace")
+def _cause(code: int, log: Path, start: int = 0) -> TrainingHubError:
+    printed = log.read_bytes()[start:].decode("utf-8", errors="replace")
     # A rank that a signal ended leaves no record; what the others recorded is only that it was gone.
     if found := killed(printed):
         rank, ended_by = found
@@ -105,6 +101,8 @@ def _cause(code: int, log: Path) -> TrainingHubError:
         kind = getattr(errors, first["type"], None)
         if isinstance(kind, type) and issubclass(kind, UserError):
             return kind(first["message"])
+        if isinstance(kind, type) and issubclass(kind, TrainingFailedError):
+            return kind(f"{first['message']}\nlog: {log}")
         said = f"rank {first['rank']} failed: {first['type']}: {first['message']}"
         return TrainingFailedError(said + _advice(first["type"], first["message"]) + f"\nlog: {log}")
     last = "\n".join(printed.splitlines()[-20:])
@@ -120,7 +118,8 @@ def _advice(kind: str, message: str) -> str:
 
 @contextlib.contextmanager
 def recorded_failure(logs: Path) -> Iterator[None]:
-    """In a worker: leave the error that ends the block where `launch` finds it."""
+    """In a worker: leave the error that ends the block where `launch` finds it, and do not outlive the caller."""
+    end_with_caller(logs.parent)
     try:
         yield
     except BaseException as error:

@@ -164,7 +164,48 @@ class Callbacks(TypedDict, total=False):
 
     callbacks: Annotated[
         list[TrainingHubCallback] | TrainingHubCallback | None,
-        Param(None, "Objects whose methods are called as training goes on."),
+        Param(None, "Objects whose methods are called, in the caller's process, as training goes on."),
+    ]
+    callback_errors: Annotated[
+        Literal["stop", "warn"],
+        Param("stop", "What a callback that raises does: stop the run with a checkpoint, or warn and go on."),
+    ]
+
+
+class Continuity(TypedDict, total=False):
+    """Interruption and resumption."""
+
+    resume: Annotated[
+        bool | FilePath,
+        Param(
+            False,
+            "Go on from the last complete checkpoint of ckpt_output_dir (True; from the beginning where it holds no "
+            "run), or from a run or checkpoint elsewhere (its directory).",
+        ),
+    ]
+    resume_changes: Annotated[
+        list[str] | None,
+        Param(
+            None,
+            "With resume: what may differ from the run resumed, by name: parameters, or data, model, versions; any "
+            "other difference is refused.",
+        ),
+    ]
+    on_nan: Annotated[
+        Literal["stop", "warn"], Param("stop", "What a loss that is NaN or infinite does: stop the run, or warn.")
+    ]
+    grace_seconds: Annotated[
+        float,
+        Gt(0),
+        Param(
+            300.0,
+            "How long a run that SIGTERM, SIGINT or a callback stops may take to save, before its processes are ended.",
+        ),
+    ]
+    hang_seconds: Annotated[
+        float | None,
+        Gt(0),
+        Param(None, "End a run from whose processes no event has come for so long once they train; None waits."),
     ]
 
 
@@ -179,6 +220,7 @@ class Common(
     Torchrun,
     Trackers,
     Callbacks,
+    Continuity,
     total=False,
 ):
     """Parameters of every fine-tuning algorithm."""

@@ -243,7 +243,17 @@ def _every_way_to_mask(values: Mapping[str, Any]) -> str | None:
     return f"{' and '.join(ways)} contradict each other: each says by itself which tokens are trained"
 
 
+def _resume_or_overwrite(values: Mapping[str, Any]) -> str | None:
+    if values.get("resume") is not True or not values.get("overwrite_output_dir"):
+        return None
+    return (
+        "resume=True and overwrite_output_dir=True contradict each other: the one goes on with what the other deletes"
+    )
+
+
 SHARED_CONTRADICTIONS: tuple[Contradiction, ...] = (
+    _needs("resume_changes", "resume", "it says what may differ from the run that is resumed"),
+    _resume_or_overwrite,
     _needs(
         "block_size", "is_pretraining", "only documents are cut in blocks; give is_pretraining=True or leave it out"
     ),

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.errors import OutputDirectoryError, UserError
+from training_hub.runs.lock import locked
 
-OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "gguf", "checkpoint-*")
+OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "gguf", "checkpoint-*", "nodes")
 """What a run writes; what overwrite_output_dir removes of an older one."""
 FOREIGN = ("hf_format", "full_state", "model*.safetensors", "adapter_model.safetensors")
 """What frameworks called without the hub leave behind: refused like a run of ours, and never removed."""
@@ -39,6 +40,11 @@ class RunDirectory:
         return self.path / "logs"
 
     @property
+    def control(self) -> Path:
+        """What the caller asks of the run while it trains."""
+        return self.logs / "control.json"
+
+    @property
     def final(self) -> Path:
         """The trained model, or for LoRA the adapter."""
         return self.path / "final"
@@ -56,11 +62,12 @@ class RunDirectory:
         for pattern in patterns:
             yield from sorted(self.path.glob(pattern))
 
-    def check(self, *, overwrite: bool, model_path: Path | None, needed_bytes: int) -> None:
+    def check(self, *, overwrite: bool, model_path: Path | None, needed_bytes: int, resumed: bool = False) -> None:
         """Find out, without writing, whether a run may go here.
 
         Args:
             overwrite: Whether an earlier run may be replaced.
+            resumed: Whether it is the earlier run that goes on.
             model_path: The base model, which is never written over.
             needed_bytes: Least space that the run needs.
 
@@ -72,11 +79,11 @@ class RunDirectory:
                 f"ckpt_output_dir={self.path}: it is the directory of the model itself; give another one"
             )
         found = self.earlier_run()
-        if found and not overwrite:
+        if found and not overwrite and not resumed:
             names = ", ".join(path.name for path in found[:5]) + (", ..." if len(found) > 5 else "")
             raise OutputDirectoryError(
-                f"ckpt_output_dir={self.path}: it holds another run ({names}); give an empty directory, or "
-                f"overwrite_output_dir=True to replace that run"
+                f"ckpt_output_dir={self.path}: it holds another run ({names}); give an empty directory, "
+                f"resume=True to go on with that run, or overwrite_output_dir=True to replace it"
             )
         foreign = list(self._matching(FOREIGN))
         if foreign:
@@ -97,31 +104,49 @@ class RunDirectory:
             )
 
     @contextlib.contextmanager
-    def new_run(self) -> Iterator[None]:
-        """Make the directory ready for a run, for the time of the block.
+    def new_run(self, *, resumed: bool = False) -> Iterator[None]:
+        """Make the directory ready for a run, for the time of the block, in which no other run can go there.
 
         An earlier run is set aside, and gone for good once `started` is called or the block ends well. A mistake of the
         user's that only shows before that (`UserError`) leaves everything as it was.
 
+        Args:
+            resumed: Whether the earlier run goes on: it stays.
+
         Raises:
-            OutputDirectoryError: The directory cannot be written.
+            OutputDirectoryError: The directory cannot be written, or another run is under way in it.
         """
         new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path))
+                self._make_ready(resumed)
+            except OSError as error:
+                raise self._unwritable(error) from error
+            try:
+                yield
+            except UserError:
+                if self._aside.exists():
+                    self._restore(new)
+                raise
+            self.started()
+
+    def _make_ready(self, resumed: bool) -> None:
+        if not resumed:
             self._aside.mkdir(exist_ok=True)
             for path in list(self._matching(OURS)):
                 path.replace(self._aside / path.name)
-            self.logs.mkdir()
-        except OSError as error:
-            raise OutputDirectoryError(f"ckpt_output_dir={self.path}: cannot be written: {error}") from error
-        try:
-            yield
-        except UserError:
-            if self._aside.exists():
-                self._restore(new)
-            raise
-        self.started()
+        self.logs.mkdir(exist_ok=True)
+        # Of the processes that ran before: what they left would be taken for news.
+        for path in (*self.logs.glob("rank-*.error.json"), self.logs / "outcome.json", self.control):
+            path.unlink(missing_ok=True)
+
+    def _unwritable(self, error: OSError) -> OutputDirectoryError:
+        return OutputDirectoryError(f"ckpt_output_dir={self.path}: cannot be written: {error}")
 
     def started(self) -> None:
         """Training has begun: an earlier run that was set aside is deleted."""

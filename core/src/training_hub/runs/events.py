@@ -42,6 +42,14 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def mend(self) -> None:
+        """End a line that a crash has cut off, so that the next one stands on its own."""
+        with self.path.open("ab+") as stream:
+            if stream.tell():
+                stream.seek(-1, os.SEEK_END)
+                if stream.read() != b"\n":
+                    stream.write(b"\n")
+
     def emit(self, event: str, **fields: Any) -> None:
         line = json.dumps({"event": event, "time": time.time(), **fields}, default=str) + "\n"
         # One write of one line, so that lines of several processes never mix.
@@ -89,13 +97,14 @@ def _parsed(line: str) -> Event | None:
 
 
 class Follower:
-    """Hands each event of a growing stream to `receive`, from a thread of its own, until the block ends."""
+    """Hands each new event of a growing stream to `receive`, from a thread of its own, until the block ends."""
 
-    INTERVAL = 0.1
+    INTERVAL = 0.05
 
     def __init__(self, path: Path, receive: Callable[[Event], None]) -> None:
         self.path = path
         self.receive = receive
+        self._position = path.stat().st_size if path.exists() else 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="training-hub-events", daemon=True)
 
@@ -110,16 +119,15 @@ class Follower:
         self._thread.join()
 
     def _follow(self) -> None:
-        position = 0
         while True:
             last = self._ended.wait(self.INTERVAL)
             if self.path.exists():
                 with self.path.open("rb") as stream:
-                    stream.seek(position)
+                    stream.seek(self._position)
                     new = stream.read()
                 # A line is taken once it is whole, so a multi-byte character is never cut either.
                 whole = new[: new.rfind(b"\n") + 1]
-                position += len(whole)
+                self._position += len(whole)
                 for line in whole.decode("utf-8", errors="replace").splitlines(keepends=True):
                     if (event := _parsed(line)) is not None:
                         self.receive(event)

@@ -24,6 +24,9 @@ class TrainingResult(Mapping[str, Any]):
     """The trained model, when training ran in this process."""
     tokenizer: Any = field(default=None, repr=False)
     trainer: Any = field(default=None, repr=False)
+    state: str = "completed"
+    """`completed`, or `stopped` where the run was asked to end before its last step; `checkpoint` is then the one it
+    saved, to be resumed from."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._names():

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.errors import TrainingFailedError, TrainingHubError
+from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request
+from training_hub.runs.checkpoints import Checkpoint, newest, remove_half_written
 from training_hub.runs.console import Console
+from training_hub.runs.control import Control
 from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.dispatch import Dispatcher
 from training_hub.runs.events import Event, EventLog, Follower
+from training_hub.runs.interruption import Ended, Interruption, Patience
+from training_hub.runs.manifest import manifest
+from training_hub.runs.resume import check_same
 from training_hub.translation import Translation
 
 if TYPE_CHECKING:
@@ -33,10 +40,17 @@ class Run:
     translation: Translation
     request: Request
     events: EventLog
+    patience: Patience
+    """Its `check` is for whoever waits for processes of the run."""
 
     @property
     def directory(self) -> RunDirectory:
         return self.request.directory
+
+    @property
+    def resume_from(self) -> Checkpoint | None:
+        """The checkpoint to go on from."""
+        return self.request.resumption.checkpoint if self.request.resumption else None
 
     @property
     def data_directory(self) -> Path:
@@ -50,70 +64,131 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
     Raises:
         UserError: The request does not hold; nothing was written.
         TrainingFailedError: Training started and did not finish.
+        CallbackError: A callback raised; the run was stopped with a checkpoint.
+        SystemExit: SIGTERM came; the run was stopped with a checkpoint.
     """
     translation = backend.translate(parameters)
     translation.raise_for_refusals()
+    callbacks = _callbacks(parameters)
     request = check_request(parameters)
-    run = Run(backend.name, parameters, translation, request, EventLog(request.directory.events))
-    with run.directory.new_run():
-        return _recorded(backend, run)
+    described = manifest(backend, parameters, translation, request)
+    if request.resumption is not None:
+        check_same(request.resumption, described, parameters["resume_changes"] or [])
+    here = request.resumption is not None and request.resumption.here
+    with request.directory.new_run(resumed=here):
+        control = Control(request.directory)
+        run = Run(
+            backend.name,
+            parameters,
+            translation,
+            request,
+            EventLog(request.directory.events),
+            Patience(control, parameters["grace_seconds"], parameters["hang_seconds"]),
+        )
+        return _Recorded(backend, run, control, described).carry_out(callbacks)
 
 
-def _recorded(backend: FrameworkBackend, run: Run) -> TrainingResult:
-    directory = run.directory
-    manifest = _manifest(backend, run)
-    write_json(directory.manifest, manifest)
+def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
+    given = parameters["callbacks"]
+    found: list[TrainingHubCallback] = given if isinstance(given, list) else [given] if given is not None else []
+    return found
 
-    def receive(event: Event) -> None:
+
+class _Recorded:
+    """A run whose events, state and end are written down."""
+
+    def __init__(self, backend: FrameworkBackend, run: Run, control: Control, described: dict[str, Any]) -> None:
+        self.backend = backend
+        self.run = run
+        self.control = control
+        self.manifest = described
+
+    def carry_out(self, callbacks: list[TrainingHubCallback]) -> TrainingResult:
+        run, directory = self.run, self.run.directory
+        self._begin()
+        context = TrainingHubContext(
+            output_dir=str(directory.path),
+            run_dir=directory.path,
+            control=self.control,
+            can=self.backend.controls,
+            backend=self.backend.name,
+            emit=run.events.emit,
+        )
+        try:
+            with (
+                Interruption(self.control, "stop" in self.backend.controls) as interruption,
+                Console() as console,
+                Dispatcher(callbacks, context, self.control, run.parameters["callback_errors"]) as dispatcher,
+                Follower(directory.events, lambda event: self._receive(event, console, dispatcher)),
+            ):
+                result = self.backend.train(run)
+                state = "stopped" if self.control.stop_asked and not self._reached_end(result) else "completed"
+                result = replace(result, state=state)
+                run.events.emit("end", state=state, metrics=result.metrics)
+        except BaseException as error:
+            failed = self._failed(error)
+            raise failed from (failed.__cause__ if isinstance(error, TrainingHubError) else error)
+        self._write(
+            state=result.state, end=time.time(), checkpoint=result.checkpoint, cause=self.control.stop_asked or None
+        )
+        if dispatcher.error is not None:
+            raise self._with_checkpoint(dispatcher.error)
+        if interruption.signal is signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        return result
+
+    def _begin(self) -> None:
+        directory, resumed = self.run.directory, self.run.request.resumption
+        if resumed is not None:
+            logger.info("going on from %s (step %d)", resumed.checkpoint.path, resumed.checkpoint.step)
+            if resumed.here:
+                self.run.events.mend()
+                for path in remove_half_written(directory.path):
+                    logger.info("%s was half-written, and is removed", path)
+                earlier = {name: resumed.manifest.get(name) for name in ("start", "end", "state", "cause", "versions")}
+                self.manifest["resumed"] = [*resumed.manifest.get("resumed", []), earlier]
+            self.manifest["resumed_from"] = str(resumed.checkpoint.path)
+        elif self.run.parameters["resume"] is True:
+            logger.info("resume=True: there is no complete checkpoint yet; starting from the beginning")
+        self._write()
+
+    def _receive(self, event: Event, console: Console, dispatcher: Dispatcher) -> None:
+        self.run.patience.heard(event)
         if event["event"] == "start":
-            directory.started()
+            self.run.directory.started()
         console.receive(event)
+        dispatcher.receive(event)
 
-    try:
-        with Console() as console, Follower(directory.events, receive):
-            result = backend.train(run)
-    except BaseException as error:
-        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        run.events.emit("fail", error=type(error).__name__, message=str(error))
-        write_json(directory.manifest, manifest | {"state": state, "end": time.time(), "cause": str(error)})
-        if isinstance(error, Exception) and not isinstance(error, TrainingHubError):
-            raise TrainingFailedError(
-                f"training with {backend.name} failed: {type(error).__name__}: {error}"
-            ) from error
-        raise
-    run.events.emit("end", metrics=result.metrics)
-    write_json(
-        directory.manifest, manifest | {"state": "completed", "end": time.time(), "checkpoint": result.checkpoint}
-    )
-    return result
+    def _reached_end(self, result: TrainingResult) -> bool:
+        """Whether a run that was asked to stop was over before."""
+        step, most = result.metrics.get("step"), result.metrics.get("max_steps")
+        return step is not None and step == most
 
+    def _failed(self, error: BaseException) -> BaseException:
+        """Write down how the run ended, and give the error to raise."""
+        ended = isinstance(error, KeyboardInterrupt)
+        cause = error.number.name if isinstance(error, Ended) else str(error) or type(error).__name__
+        self.run.events.emit("fail", error=type(error).__name__, message=str(error))
+        self._write(state="interrupted" if ended else "failed", end=time.time(), cause=cause)
+        if isinstance(error, Ended) and error.number == signal.SIGTERM:
+            return SystemExit(128 + signal.SIGTERM)
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            return error
+        if isinstance(error, TrainingHubError):
+            return self._with_checkpoint(error)
+        return self._with_checkpoint(
+            TrainingFailedError(f"training with {self.backend.name} failed: {type(error).__name__}: {error}")
+        )
 
-def _manifest(backend: FrameworkBackend, run: Run) -> dict[str, Any]:
-    parameters, translation, data = run.parameters, run.translation, run.request.data
-    return {
-        "schema": 1,
-        "state": "running",
-        "start": time.time(),
-        "algorithm": parameters.algorithm,
-        "backend": backend.name,
-        "backend_choice": backend.chosen_because,
-        "versions": {
-            name: _version(name) for name in ("training-hub", backend.framework, "torch", "transformers") if name
-        },
-        "parameters": {
-            name: {"value": value, "origin": parameters.origin[name]}
-            for name, value in parameters.items()
-            if not parameters.declared[name].secret
-        },
-        "further": dict(parameters.further),
-        "arguments": {owner: dict(values) for owner, values in translation.arguments.items()},
-        "launch": asdict(translation.launch) if translation.launch else None,
-        "data": {"path": str(data.path), "format": data.format, "rows": data.rows, "sha256": data.fingerprint},
-    }
+    def _with_checkpoint(self, error: TrainingHubError) -> TrainingHubError:
+        """The error, with where to go on from in its message."""
+        if last := newest(self.run.directory.path):
+            go_on = "; resume=True goes on from it" if last.resumable else ""
+            cause = error.__cause__
+            error = type(error)(f"{error}\nlast complete checkpoint: {last.path}{go_on}")
+            error.__cause__ = cause
+        return error
 
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
+    def _write(self, **changes: Any) -> None:
+        self.manifest |= changes
+        write_json(self.run.directory.manifest, self.manifest)

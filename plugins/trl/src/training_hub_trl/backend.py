@@ -29,6 +29,7 @@ class TRLBackend(FrameworkBackend):
 
     algorithms: ClassVar[tuple[str, ...]] = ("sft", "osft", "lora_sft")
     framework: ClassVar[str | None] = "trl"
+    controls: ClassVar[frozenset[str]] = frozenset({"stop", "save", "set_learning_rate"})
 
     def availability(self) -> Availability:
         missing = [name for name in ("torch", "transformers", "trl", "peft", "datasets") if find_spec(name) is None]
@@ -71,7 +72,7 @@ def carry_out(run: Run, train: Callable[[dict[str, Any]], dict[str, Any]]) -> Tr
     else:
         path = run.directory.logs / "job.json"
         write_json(path, job(run))
-        launch(run.translation.launch, [str(path)], run.directory.logs)
+        launch(run.translation.launch, [str(path)], run.directory.logs, run.patience.check)
         outcome = _outcome(run.directory.logs / "outcome.json")
     return TrainingResult(
         checkpoint=Path(outcome["checkpoint"]) if outcome["checkpoint"] else None,
@@ -104,6 +105,7 @@ def job(run: Run) -> dict[str, Any]:
         "dataset": asdict(dataset_options(run.parameters)),
         "directory": str(run.directory.path),
         "data_directory": str(run.data_directory),
+        "resume": str(run.resume_from.path) if run.resume_from else None,
     }
 
 

@@ -56,6 +56,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
         "SFTConfig.logging_first_step": (True, "the first step shows whether training starts from where it should"),
         "SFTConfig.logging_nan_inf_filter": (False, "a NaN must be seen"),
         "SFTConfig.save_strategy": ("no", "the hub says when to save"),
+        "SFTConfig.save_total_limit": (None, "the hub makes room, once a newer checkpoint is complete"),
         "SFTConfig.disable_tqdm": (True, "progress is read from the events"),
         "SFTConfig.ddp_find_unused_parameters": (False, "every trained weight takes part in each step"),
     }
@@ -115,7 +116,7 @@ def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "use_liger": exact("SFTConfig.use_liger_kernel", refuse=_when("use_liger", lambda: _liger(devices))),
         "checkpoint_at_epoch": by_hub("a checkpoint at the end of each epoch"),
         "save_final_checkpoint": by_hub("the model is saved in `final`"),
-        "keep_last_checkpoint_only": exact("SFTConfig.save_total_limit", lambda p: _save_limit(p)),
+        "keep_last_checkpoint_only": by_hub("an older checkpoint is deleted once a newer one is complete"),
         "validation_split": exact(
             "SFTConfig.eval_strategy",
             lambda p: _eval_strategy(p),
@@ -148,7 +149,21 @@ def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "mlflow_tracking_uri": by_hub("MLFLOW_TRACKING_URI", refuse=_needs_package("mlflow_tracking_uri", "mlflow")),
         "mlflow_experiment_name": by_hub("MLFLOW_EXPERIMENT_NAME"),
         "mlflow_run_name": by_hub("the run's name in MLflow"),
-        "callbacks": refused("callbacks are not carried out yet; leave them out"),
+        "callbacks": by_hub("called from the run's events; they can stop it, save, and set the learning rate"),
+        "callback_errors": by_hub("stop or warn"),
+        "resume": by_hub("weights, optimizer, schedule, order of rows and random state go on from a checkpoint"),
+        "resume_changes": by_hub("what may differ from the run resumed"),
+        "on_nan": by_hub("checked at each step that is logged"),
+        "grace_seconds": by_hub("the processes are ended after it"),
+        "hang_seconds": by_hub(
+            "the processes are ended after it",
+            refuse=_when(
+                "hang_seconds",
+                lambda: (
+                    None if plan.world_size > 1 else "one process trains in the caller's own, which cannot be ended"
+                ),
+            ),
+        ),
     }
 
 
@@ -253,7 +268,7 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "eval_steps": exact("SFTConfig.eval_steps", lambda p: p["eval_steps"] or p["validation_frequency"]),
         "validation_frequency": by_hub("the same as eval_steps"),
         "logging_steps": exact("SFTConfig.logging_steps"),
-        "save_total_limit": by_hub("given to SFTConfig.save_total_limit with keep_last_checkpoint_only"),
+        "save_total_limit": by_hub("the oldest checkpoints are deleted; never the best one"),
         "save_model": by_hub("the adapter is saved in `final`"),
         "save_merged_model": by_hub("base and adapter are merged on the CPU and saved in `merged`"),
         "eval_data_path": by_hub("read like data_path"),
@@ -318,10 +333,6 @@ def _computes_in_bf16(parameters: Parameters, devices: Devices) -> bool:
     if asked is None:
         return devices.kind == "cuda" and devices.bf16 and not parameters.get("fp16")
     return bool(asked)
-
-
-def _save_limit(parameters: Mapping[str, Any]) -> int | None:
-    return 1 if parameters["keep_last_checkpoint_only"] else parameters.get("save_total_limit")
 
 
 def _eval_strategy(parameters: Mapping[str, Any]) -> str:

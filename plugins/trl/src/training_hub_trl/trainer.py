@@ -1,8 +1,10 @@
-"""TRL's trainer, with the order of rows, the validation loss, the saving and the events that the hub promises."""
+"""TRL's trainer, with the order of rows, validation loss, checkpoints, steering and events that the hub promises."""
 
 from __future__ import annotations
 
+import errno
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from copy import deepcopy
@@ -23,10 +25,15 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from training_hub.runs.events import EventLog
+from training_hub.errors import NonFiniteLossError, TrainingFailedError
+from training_hub.runs.checkpoints import complete, make_room, newest, place, seal
+from training_hub.runs.control import Orders, Steering
+from training_hub.runs.directory import RunDirectory, size
+from training_hub.runs.events import SCHEMA, EventLog
 from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
 from training_hub_trl.rows import Splits
+from training_hub_trl.state import load_exact, save_exact
 
 
 class EpochOrder(Sampler[int]):
@@ -40,17 +47,19 @@ class EpochOrder(Sampler[int]):
         self.total = total
         self.seed = seed
         self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate's data loader at the start of each epoch."""
-        self.epoch = epoch
+        """The epoch at hand, counted from 0. Set by the trainer: accelerate's loaders lose count in a resumed one."""
 
     def __len__(self) -> int:
         return self.total
 
+    def rows(self, epoch: int, first: int, last: int) -> list[int]:
+        """The real rows at places `first` to `last` - 1 of an epoch."""
+        generator = torch.Generator().manual_seed(self.seed + epoch)
+        found: list[int] = torch.randperm(self.real, generator=generator).tolist()
+        return found[first:last]
+
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        yield from torch.randperm(self.real, generator=generator).tolist()
+        yield from self.rows(self.epoch, 0, self.real)
         yield from range(self.real, self.total)
 
 
@@ -73,8 +82,14 @@ class HubTrainer(SFTTrainer):
         self.base_config = AutoConfig.from_pretrained(
             values["model_path"], trust_remote_code=values["trust_remote_code"]
         )
-        self.tokens = 0
+        self.directory = RunDirectory(Path(job["directory"]))
+        self.steering = Steering(self.directory)
+        self.resumed = complete(Path(job["resume"])) if job["resume"] else None
+        self.stopped = False
+        """Whether training was asked to end before its last step."""
+        self.tokens = self.resumed.facts["tokens"] if self.resumed else 0
         self._uncounted: torch.Tensor | int = 0
+        self.order = EpochOrder(rows.train_count, len(rows.train), args.seed)
         super().__init__(
             model=model,
             args=args,
@@ -84,12 +99,13 @@ class HubTrainer(SFTTrainer):
         )
         # It prints each figure; whoever wants to read them follows the events.
         self.remove_callback(PrinterCallback)
-        self.add_callback(Saving(job["values"], rows))
+        self.saving = Saving(self)
+        self.add_callback(self.saving)
         self.reporter = Reporter(self)
         self.add_callback(self.reporter)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
-        return EpochOrder(self.rows.train_count, len(self.rows.train), self.args.seed)
+        return self.order
 
     def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
         """All trained weights decay, as in the other backends; transformers would leave out norms and biases."""
@@ -113,10 +129,92 @@ class HubTrainer(SFTTrainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, with the tokens of all processes counted; it is called by all of them."""
+        self._count()
+        if not math.isfinite(logs.get("loss", 0.0)):
+            self._not_finite(logs["loss"])
+        super().log(logs, *args, **kwargs)
+
+    def _count(self) -> None:
         count = torch.as_tensor(self._uncounted, device=self.args.device)
         self.tokens += int(self.accelerator.reduce(count, "sum"))
         self._uncounted = 0
-        super().log(logs, *args, **kwargs)
+
+    def _not_finite(self, loss: float) -> None:
+        """Say which step it was and which rows it saw; end the run, unless only a warning is asked for."""
+        step = self.state.global_step
+        said = f"the loss of step {step} is {loss}"
+        if not self.args.packing:
+            per_epoch, batch = steps_per_epoch(self.rows, self.args), effective_batch(self.args)
+            epoch, index = divmod(step - 1, per_epoch)
+            seen = self.order.rows(epoch, index * batch, (index + 1) * batch)
+            said += f"; its rows, counted from 1 among those trained on: {', '.join(str(row + 1) for row in seen[:32])}"
+            said += ", ..." if len(seen) > 32 else ""
+        if self.job["values"]["on_nan"] == "stop":
+            raise NonFiniteLossError(
+                f"{said}; lower learning_rate, look at these rows, or give on_nan='warn' to train on"
+            )
+        if self.is_world_process_zero():
+            self.events.emit("warning", step=step, message=said)
+
+    def orders(self) -> Orders:
+        """What the caller asks for, on every rank alike; called by all of them after each step."""
+        found = self.steering.orders() if self.is_world_process_zero() else Orders()
+        if self.args.world_size == 1:
+            return found
+        numbers = torch.tensor(found.numbers(), dtype=torch.float64).to(self.args.device, torch.float32)
+        torch.distributed.broadcast(numbers, 0)
+        return Orders.of(numbers.tolist())
+
+    def set_learning_rate(self, value: float) -> None:
+        """Train on with this learning rate; the schedule goes on in proportion."""
+        # accelerate wraps the schedule; those without base rates follow the optimizer alone.
+        schedule = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
+        assert self.optimizer is not None
+        for index, group in enumerate(self.optimizer.param_groups):
+            factor = value / group["lr"] if group["lr"] > 0 else None
+            group["lr"] = value
+            if (bases := getattr(schedule, "base_lrs", None)) is not None:
+                bases[index] = bases[index] * factor if factor else value
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint that counts only once every process has written its part, and then make room."""
+        step = self.state.global_step
+        directory = place(self.directory.path, step)
+        sealed = complete(directory)
+        self.accelerator.wait_for_everyone()
+        if sealed:
+            return
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except Exception as error:
+            raise self._unsaved(directory, error) from error
+        self._count()
+        self.accelerator.wait_for_everyone()
+        if not self.is_world_process_zero():
+            return
+        facts = {"tokens": self.tokens, "best": self.saving.best, "best_step": self.saving.best_step}
+        seal(directory, step, resumable=not self.args.save_only_model, **facts)
+        self.events.emit("save", step=step, checkpoint=str(directory))
+        if limit := self.saving.limit:
+            make_room(self.directory.path, limit, spared={self.saving.best_step} - {None})
+
+    def _unsaved(self, directory: Path, error: Exception) -> Exception:
+        """The error to raise for one that came while saving; a disk that is full gets its figures."""
+        needed = sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+        # AdamW keeps two numbers beside each trained weight.
+        needed += sum(2 * p.numel() * p.element_size() for p in self.model.parameters() if p.requires_grad)
+        free = shutil.disk_usage(self.directory.path).free
+        if free >= needed and getattr(error, "errno", None) != errno.ENOSPC:
+            return error
+        shutil.rmtree(directory, ignore_errors=True)
+        return TrainingFailedError(
+            f"the checkpoint of step {self.state.global_step} could not be saved: no space left on device; it needs "
+            f"about {size(needed)}, and {self.directory.path} had {size(free)} left. Older checkpoints are as they were"
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if not load_exact(model or self.model, Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def prediction_step(
         self,
@@ -148,6 +246,9 @@ class HubTrainer(SFTTrainer):
         if self.job["algorithm"] == "lora_sft":
             super()._save(str(directory), state_dict)
         elif self.args.should_save:
+            if not self.is_fsdp_enabled and _resumes(directory) and self._saves_rounded():
+                directory.mkdir(parents=True, exist_ok=True)
+                save_exact(model, directory)
             if self.job["algorithm"] == "osft":
                 state_dict, model = dense_state_dict(model), model.get_base_model()
             weights = model.state_dict() if state_dict is None else state_dict
@@ -155,6 +256,11 @@ class HubTrainer(SFTTrainer):
             self.processing_class.save_pretrained(directory)
         # A pickle; the manifest holds the arguments.
         (directory / "training_args.bin").unlink(missing_ok=True)
+
+    def _saves_rounded(self) -> bool:
+        """Whether the model that is saved does not hold the weights of training as they are."""
+        kind = getattr(self.base_config.get_text_config(), "dtype", None)
+        return self.job["algorithm"] == "osft" or kind not in (None, torch.float32)
 
     def save_final(self, directory: Path) -> Path:
         """Save the trained model on its own, without what is needed only to go on training."""
@@ -165,8 +271,8 @@ class HubTrainer(SFTTrainer):
 
     def last_checkpoint(self) -> Path | None:
         """The newest checkpoint of this run."""
-        found = Path(self.args.output_dir).glob("checkpoint-*")
-        return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+        found = newest(self.directory.path)
+        return found.path if found else None
 
     def final_metrics(self) -> dict[str, Any]:
         """The figures of the end of training."""
@@ -184,14 +290,26 @@ def _save_plain(model: Any, directory: Path, weights: dict[str, torch.Tensor], b
     config.save_pretrained(directory)
 
 
-class Saving(TrainerCallback):
-    """Says when to save: at epochs, by steps, by rows, when the validation loss improves."""
+def _resumes(directory: Path) -> bool:
+    return directory.name.startswith("checkpoint-")
 
-    def __init__(self, values: dict[str, Any], rows: Splits) -> None:
-        self.values = values
-        self.rows = rows
-        self.best = math.inf
-        self.rows_seen = 0
+
+class Saving(TrainerCallback):
+    """Says when to save and when to stop: at epochs, by steps, by rows, on a better validation loss, when asked."""
+
+    def __init__(self, trainer: HubTrainer) -> None:
+        self.trainer = trainer
+        self.values = values = trainer.job["values"]
+        self.limit: int | None = 1 if values["keep_last_checkpoint_only"] else values.get("save_total_limit")
+        """Most checkpoints to keep, the best one not counted."""
+        facts = trainer.resumed.facts if trainer.resumed else {}
+        self.best: float = facts.get("best") if facts.get("best") is not None else math.inf
+        self.best_step: int | None = facts.get("best_step")
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.order.epoch = state.global_step // steps_per_epoch(self.trainer.rows, args)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -200,16 +318,33 @@ class Saving(TrainerCallback):
         if every and state.global_step % every == 0:
             control.should_save = True
         if by_rows := self.values.get("save_samples"):
-            before = self.rows_seen
-            self.rows_seen = rows_seen(state, self.rows, args)
-            if self.rows_seen // by_rows > before // by_rows:
+            before, now = (
+                rows_seen(step, self.trainer.rows, args) for step in (state.global_step - 1, state.global_step)
+            )
+            if now // by_rows > before // by_rows:
                 control.should_save = True
+        if orders := self.trainer.orders():
+            self._obey(orders, state, control)
         return control
+
+    def _obey(self, orders: Orders, state: TrainerState, control: TrainerControl) -> None:
+        if orders.learning_rate is not None:
+            self.trainer.set_learning_rate(orders.learning_rate)
+        if orders.save:
+            control.should_save = True
+        # A run whose last step is done has nothing left to stop.
+        if orders.stop and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = self.trainer.stopped = True
+            control.should_evaluate = False
+            if state.is_world_process_zero:
+                self.trainer.events.emit("stop", step=state.global_step, reason=self.trainer.steering.reason)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        if self.values["checkpoint_at_epoch"]:
+        if self.trainer.stopped:
+            control.should_save = control.should_evaluate = False
+        elif self.values["checkpoint_at_epoch"]:
             control.should_save = True
         return control
 
@@ -223,21 +358,24 @@ class Saving(TrainerCallback):
     ) -> TrainerControl:
         loss = metrics.get("eval_loss", math.inf)
         if self.values["save_best_val_loss"] and loss < self.best - self.values["val_loss_improvement_threshold"]:
-            self.best = loss
+            self.best, self.best_step = loss, state.global_step
             control.should_save = True
-            # Named so, it is not deleted when older checkpoints make room for newer ones.
-            state.best_metric = loss
-            state.best_global_step = state.global_step
-            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.global_step}")
         return control
 
 
-def rows_seen(state: TrainerState, rows: Splits, args: TrainingArguments) -> int:
-    """Real rows trained on so far; the last step of an epoch may have fewer than the others."""
-    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    per_epoch = math.ceil(rows.train_count / batch)
-    epochs, steps = divmod(state.global_step, per_epoch)
-    return epochs * rows.train_count + min(steps * batch, rows.train_count)
+def effective_batch(args: TrainingArguments) -> int:
+    """Rows of an optimizer step, over all processes and micro-batches."""
+    return int(args.train_batch_size * args.gradient_accumulation_steps * args.world_size)
+
+
+def steps_per_epoch(rows: Splits, args: TrainingArguments) -> int:
+    return math.ceil(rows.train_count / effective_batch(args))
+
+
+def rows_seen(step: int, rows: Splits, args: TrainingArguments) -> int:
+    """Real rows trained on after a step; the last step of an epoch may have fewer than the others."""
+    epochs, steps = divmod(step, steps_per_epoch(rows, args))
+    return epochs * rows.train_count + min(steps * effective_batch(args), rows.train_count)
 
 
 class Reporter(TrainerCallback):
@@ -247,7 +385,9 @@ class Reporter(TrainerCallback):
         self.trainer = trainer
         self.last: dict[str, Any] = {}
         self.began = self.logged = time.perf_counter()
-        self.tokens = 0
+        self.tokens = self.tokens_before = trainer.tokens
+        self.told = trainer.resumed.step if trainer.resumed else 0
+        """The last step that was reported."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -256,14 +396,34 @@ class Reporter(TrainerCallback):
         if state.is_world_process_zero:
             self.trainer.events.emit(
                 "start",
+                schema=SCHEMA,
                 algorithm=self.trainer.job["algorithm"],
                 backend=self.trainer.job["backend"],
                 rows=self.trainer.rows.train_count,
                 max_steps=state.max_steps,
                 num_epochs=state.num_train_epochs,
                 world_size=args.world_size,
-                effective_batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+                effective_batch_size=effective_batch(args),
+                resumed_from=self.trainer.resumed.step if self.trainer.resumed else None,
             )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # A step whose figures are logged is told with them, in on_log.
+        if not control.should_log and state.is_world_process_zero:
+            self._tell(step=state.global_step, max_steps=state.max_steps, epoch=state.epoch)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        done, rest = divmod(state.global_step, steps_per_epoch(self.trainer.rows, args))
+        if not rest and state.is_world_process_zero:
+            self.trainer.events.emit("epoch", epoch=done, step=state.global_step)
+
+    def _tell(self, **figures: Any) -> None:
+        # At the end of training transformers logs once more.
+        if figures["step"] > self.told:
+            self.told = figures["step"]
+            self.trainer.events.emit("step", **figures)
 
     def on_log(
         self,
@@ -289,7 +449,7 @@ class Reporter(TrainerCallback):
             "tokens": tokens,
             "tokens_per_second": speed,
         }
-        self.trainer.events.emit("step", **self.last, framework=logs)
+        self._tell(**self.last, framework=logs)
 
     def on_evaluate(
         self,
@@ -305,13 +465,11 @@ class Reporter(TrainerCallback):
                 "eval", step=state.global_step, epoch=state.epoch, validation_loss=metrics.get("eval_loss")
             )
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self.trainer.events.emit("save", step=state.global_step, checkpoint=str(path))
-
     def final(self) -> dict[str, Any]:
         """The last step's figures, and the run's length."""
         seconds = self.logged - self.began
-        overall = {"seconds": seconds, "tokens_per_second": self.tokens / seconds if seconds > 0 else None}
+        overall = {
+            "seconds": seconds,
+            "tokens_per_second": (self.tokens - self.tokens_before) / seconds if seconds > 0 else None,
+        }
         return {**self.last, **overall}

@@ -65,11 +65,12 @@ def train(
     rows = make_splits(job, tokenizer, events, arguments)
     model = load(job)
     trainer = trainer_class(model=model, args=arguments, tokenizer=tokenizer, rows=rows, job=job, events=events)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=job["resume"])
 
-    checkpoint = trainer.save_final(directory.final) if _saves_final(values) else trainer.last_checkpoint()
+    ended = not trainer.stopped
+    checkpoint = trainer.save_final(directory.final) if ended and _saves_final(values) else trainer.last_checkpoint()
     merged = None
-    if values.get("save_merged_model"):
+    if values.get("save_merged_model") and ended:
         assert checkpoint is not None
         if trainer.is_world_process_zero():
             merge(job, checkpoint, directory.merged)

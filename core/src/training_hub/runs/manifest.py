@@ -1,0 +1,115 @@
+"""The manifest of a run, `run.json`: what ran, on what, with what, and how it ended. No secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training_hub.devices import devices
+from training_hub.model import ModelSummary
+from training_hub.runs.resume import SCHEMA
+
+if TYPE_CHECKING:
+    from training_hub.backend import FrameworkBackend
+    from training_hub.parameters.resolution import Parameters
+    from training_hub.request import Request
+    from training_hub.translation import Translation
+
+
+def manifest(
+    backend: FrameworkBackend, parameters: Parameters, translation: Translation, request: Request
+) -> dict[str, Any]:
+    """The manifest of a run that is about to start."""
+    data = request.data
+    return {
+        "schema": SCHEMA,
+        "state": "running",
+        "start": time.time(),
+        "algorithm": parameters.algorithm,
+        "backend": backend.name,
+        "backend_choice": backend.chosen_because,
+        "versions": {
+            name: _version(name)
+            for name in ("training-hub", _plugin(backend.name), backend.framework, "torch", "transformers")
+            if name
+        },
+        "parameters": {
+            name: {"value": _written(name, value), "origin": parameters.origin[name]}
+            for name, value in parameters.items()
+            if not parameters.declared[name].secret
+        },
+        "further": dict(parameters.further),
+        "arguments": {owner: dict(values) for owner, values in translation.arguments.items()},
+        "launch": asdict(translation.launch) if translation.launch else None,
+        "data": {"path": str(data.path), "format": data.format, "rows": data.rows, "sha256": data.fingerprint},
+        "model": {"path": request.model.path, "fingerprint": fingerprint(request.model)},
+        "machine": {
+            "host": socket.gethostname(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "devices": str(devices()),
+        },
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if parameters_on_command_line() else None,
+        "git": _git(),
+    }
+
+
+def parameters_on_command_line() -> bool:
+    """Whether this process is the command `training-hub`, whose arguments say how to run it again."""
+    return Path(sys.argv[0]).name == "training-hub"
+
+
+def fingerprint(model: ModelSummary) -> str | None:
+    """A digest of a local model: its configuration, and names and sizes of its weights with the ends of each.
+
+    Reading all weights would take minutes for a large model.
+    """
+    if not model.local:
+        return None
+    digest = hashlib.sha256((Path(model.path) / "config.json").read_bytes())
+    for path in sorted(Path(model.path).glob("*.safetensors")):
+        digest.update(f"{path.name} {path.stat().st_size}".encode())
+        with path.open("rb") as stream:
+            digest.update(stream.read(1 << 16))
+            stream.seek(max(0, path.stat().st_size - (1 << 16)))
+            digest.update(stream.read())
+    return digest.hexdigest()
+
+
+def _written(name: str, value: Any) -> Any:
+    """Callbacks by the names of their classes: the objects are the caller's."""
+    if name != "callbacks" or value is None:
+        return value
+    return [type(callback).__qualname__ for callback in (value if isinstance(value, list) else [value])]
+
+
+def _plugin(backend: str) -> str | None:
+    found = [entry for entry in entry_points(group="training_hub.backends") if entry.name == backend]
+    return found[0].dist.name if found and found[0].dist else None
+
+
+def _git() -> dict[str, Any] | None:
+    """The commit of the caller's directory, where it is one of a repository."""
+    try:
+        commit, status = (
+            subprocess.run(["git", *command], capture_output=True, text=True, check=True, timeout=2).stdout.strip()  # noqa: S607
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(status)}
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,178 @@
+"""What a run goes on from, and whether what is asked now is what ran then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training_hub.errors import ResumeError
+from training_hub.parameters.resolution import Parameters
+from training_hub.runs.checkpoints import Checkpoint, complete, newest
+from training_hub.runs.directory import RunDirectory
+
+SCHEMA = 1
+"""Version of the manifest."""
+
+FREE = frozenset(
+    {
+        "backend",
+        "callbacks",
+        "callback_errors",
+        "ckpt_output_dir",
+        "data_output_dir",
+        "data_path",
+        "eval_data_path",
+        "grace_seconds",
+        "hang_seconds",
+        "model_path",
+        "node_rank",
+        "overwrite_output_dir",
+        "rdzv_id",
+        "rdzv_endpoint",
+        "master_addr",
+        "master_port",
+        "resume",
+        "resume_changes",
+        "wandb_project",
+        "wandb_entity",
+        "wandb_run_name",
+        "tensorboard_log_dir",
+        "mlflow_tracking_uri",
+        "mlflow_experiment_name",
+        "mlflow_run_name",
+    }
+)
+"""Parameters that change no result, or whose content is compared instead of their name."""
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where a run goes on."""
+
+    checkpoint: Checkpoint
+    manifest: Mapping[str, Any]
+    """Of the run that saved it."""
+    here: bool
+    """Whether that run is the one in ckpt_output_dir, which goes on, rather than another one."""
+
+
+def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | None:
+    """What `resume` asks for; None where a run starts from the beginning.
+
+    Raises:
+        ResumeError: There is nothing to go on from.
+    """
+    asked = parameters["resume"]
+    if asked is False:
+        return None
+    run = directory.path if asked is True else Path(asked)
+    if asked is True and not directory.earlier_run():
+        return None
+    if (run / "run.json").exists():
+        manifest = read_manifest(run)
+        found = newest(run, resumable=True)
+        if manifest.get("state") == "completed":
+            raise ResumeError(
+                f"resume: the run in {run} has completed; its model is {manifest.get('checkpoint')}. To train on, "
+                f"start a new run with model_path set to that"
+            )
+        if found is None and asked is True:
+            return None
+        if found is None:
+            raise ResumeError(f"resume={asked}: that run has saved no complete checkpoint to go on from")
+        return Resumption(found, manifest, run.resolve() == directory.path.resolve())
+    if asked is True:
+        raise ResumeError(
+            f"resume=True: ckpt_output_dir={run} holds no run.json, so what ran there is not known; give another "
+            f"directory"
+        )
+    if not run.is_dir():
+        raise ResumeError(
+            f"resume={asked}: there is no such directory; give that of a run, or of one of its checkpoints"
+        )
+    found = complete(run)
+    if found is None or not found.resumable:
+        what = "it is not a complete checkpoint" if found is None else "it holds weights alone, nothing to go on from"
+        raise ResumeError(f"resume={asked}: {what}; give the directory of a run, or of a checkpoint that it completed")
+    return Resumption(found, read_manifest(run.parent), run.parent.resolve() == directory.path.resolve())
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """The manifest of a run.
+
+    Raises:
+        ResumeError: It is missing, cannot be read, or was written by a newer version.
+    """
+    path = run / "run.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        schema = found["schema"]
+    except OSError as error:
+        raise ResumeError(f"{path}: the manifest of that run cannot be read: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ResumeError(f"{path}: this is no manifest of a run ({error}); it may have been damaged") from error
+    if schema > SCHEMA:
+        wrote = found.get("versions", {}).get("training-hub", "a newer version")
+        raise ResumeError(
+            f"{path}: written by training-hub {wrote}, in a form this version does not know: pip install -U "
+            f"training-hub"
+        )
+    return dict(found)
+
+
+def check_same(resumed: Resumption, now: Mapping[str, Any], allowed: list[str]) -> None:
+    """Refuse to go on with something else than what ran.
+
+    Args:
+        resumed: The run to go on with.
+        now: The manifest that the new run would have.
+        allowed: What may differ, by name.
+
+    Raises:
+        ResumeError: Something else differs; every difference is listed.
+    """
+    then = resumed.manifest
+    found = {name: change for name, change in _differences(then, now).items() if name not in allowed}
+    if found:
+        lines = "".join(f"\n  {name}: it was {before}, and is {after}" for name, (before, after) in found.items())
+        names = ", ".join(repr(name) for name in found)
+        raise ResumeError(
+            f"resume: what is asked differs from what ran in {resumed.checkpoint.path.parent}:{lines}\n"
+            f"ask for the same, or allow each difference by name: resume_changes=[{names}]"
+        )
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    changed: dict[str, tuple[Any, Any]] = {}
+    for name in ("backend", "algorithm"):
+        if then.get(name) != now.get(name):
+            changed[name] = then.get(name), now.get(name)
+    old, new = (_values(manifest) for manifest in (then, now))
+    for name in [*new, *(name for name in old if name not in new)]:
+        if name not in FREE and old.get(name) != new.get(name):
+            changed[name] = old.get(name), new.get(name)
+    for name, key in (("data", "sha256"), ("model", "fingerprint")):
+        before, after = (manifest.get(name, {}).get(key) for manifest in (then, now))
+        if before and after and before != after:
+            changed[name] = before[:12], after[:12]
+    versions = [manifest.get("versions", {}) for manifest in (then, now)]
+    moved = {name for name in {*versions[0], *versions[1]} if versions[0].get(name) != versions[1].get(name)}
+    if moved:
+        before, after = (", ".join(f"{name} {found.get(name)}" for name in sorted(moved)) for found in versions)
+        changed["versions"] = before, after
+    return changed
+
+
+def _values(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    # As JSON holds them: a tuple is a list there, a path is text.
+    stored: dict[str, Any] = json.loads(
+        json.dumps(
+            {name: entry["value"] for name, entry in manifest["parameters"].items()}
+            | dict(manifest.get("further", {})),
+            default=str,
+        )
+    )
+    return stored
