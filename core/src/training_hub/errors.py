@@ -46,6 +46,10 @@ class OutputDirectoryError(UserError, ValueError):
     """The output directory cannot be written, is too small, or holds another run."""
 
 
+class RequestError(UserError, ValueError, FileNotFoundError):
+    """Several things are wrong with a request, each said in a line or more."""
+
+
 class AlgorithmNotFoundError(UserError, ValueError):
     """No algorithm of that name is built in or brought by a plugin."""
 

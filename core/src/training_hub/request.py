@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from training_hub.data import DatasetOptions, DatasetSummary, check_dataset
-from training_hub.errors import DatasetError, ModelError
+from training_hub.errors import DatasetError, ModelError, RequestError, UserError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.resume import Resumption, resumption
+
+T = TypeVar("T")
 
 _CONVERSATIONS = {"messages", "sharegpt", "alpaca"}
 
@@ -45,13 +49,37 @@ def check_request(parameters: Parameters) -> Request:
     """Check model, rows and output directory. Nothing is written.
 
     Raises:
-        UserError: What is wrong, where, and what mends it.
+        UserError: What is wrong, where, and what mends it; a RequestError where several things are.
     """
-    model = check_model(parameters["model_path"])
     options = dataset_options(parameters)
-    data = check_dataset(parameters["data_path"], options)
     eval_path = parameters.get("eval_data_path")
-    eval_data = check_dataset(eval_path, options) if eval_path else None
+    directory = _directory(parameters)
+    problems: list[UserError] = []
+    model = _found(problems, lambda: check_model(parameters["model_path"]))
+    data = _found(problems, lambda: check_dataset(parameters["data_path"], options))
+    eval_data = _found(problems, lambda: check_dataset(eval_path, options)) if eval_path else None
+    if model and data:
+        _found(problems, lambda: _check_template(model, data))
+    resumed = _found(problems, lambda: resumption(parameters, directory))
+    _found(problems, lambda: _check_directory(parameters, directory, model, resumed))
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise RequestError("\n".join(map(str, problems)))
+    assert model and data
+    return Request(model, data, eval_data, directory, resumed)
+
+
+def _found(problems: list[UserError], check: Callable[[], T]) -> T | None:
+    """What a check finds; its error goes to the others, so that all are told at once."""
+    try:
+        return check()
+    except UserError as error:
+        problems.append(error)
+        return None
+
+
+def _check_template(model: ModelSummary, data: DatasetSummary) -> None:
     if data.format in _CONVERSATIONS and model.chat_template == "":
         raise ModelError(
             f"model_path={model.path}: its tokenizer has no chat template, so the conversations in {data.path} cannot "
@@ -64,17 +92,19 @@ def check_request(parameters: Parameters) -> Request:
             f"which the chat template of {model.path} does not write; put a template that does in its "
             f"chat_template.jinja (an instruct model of the same family may have one), or take tools out of the rows"
         )
-    directory = _directory(parameters)
-    resumed = resumption(parameters, directory)
+
+
+def _check_directory(
+    parameters: Parameters, directory: RunDirectory, model: ModelSummary | None, resumed: Resumption | None
+) -> None:
     first = parameters["node_rank"] == 0
     directory.check(
         overwrite=parameters["overwrite_output_dir"] or not first,
-        model_path=Path(model.path) if model.local else None,
-        needed_bytes=model.weight_bytes if first and not _adapter_only(parameters) else 0,
+        model_path=Path(model.path) if model and model.local else None,
+        needed_bytes=model.weight_bytes if model and first and not _adapter_only(parameters) else 0,
         # Where resume=True finds no checkpoint yet, what the earlier run left is replaced.
         resumed=parameters["resume"] is True or (resumed is not None and resumed.here),
     )
-    return Request(model, data, eval_data, directory, resumed)
 
 
 def _directory(parameters: Parameters) -> RunDirectory:

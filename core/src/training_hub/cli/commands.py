@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 from training_hub.cli.style import styled
+from training_hub.errors import ParameterError
+
+_WORDS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 
 SETTINGS: dict[str, Any] = {
     "help_option_names": ["--help", "-h"],
@@ -19,6 +23,17 @@ SETTINGS: dict[str, Any] = {
 
 class GroupedCommand(TyperCommand):
     """A command whose options are listed under the titles of their groups."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        switches = {name for param in self.params if getattr(param, "is_flag", False) for name in param.opts}
+        for option, word in pairwise(args):
+            name = option.replace("_", "-")
+            if name in switches and word.lower() in _WORDS:
+                raise ParameterError(
+                    f"{name} {word}: {name} is a switch and takes no value; give {name}, or --no-{name.lstrip('-')}"
+                )
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
 
     def get_help_option(self, ctx: Any) -> Any:
         return _with_default(super().get_help_option(ctx))

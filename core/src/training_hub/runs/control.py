@@ -1,4 +1,4 @@
-"""What the caller asks of a run while it trains: a small file that the caller writes and rank 0 reads after each step."""
+"""What the caller asks of a run while it trains: a small file, which rank 0 reads after each step."""
 
 from __future__ import annotations
 

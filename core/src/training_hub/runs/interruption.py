@@ -18,7 +18,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interruption:
-    """While the block runs, SIGTERM and SIGINT are requests to stop. In another thread than the main one it does nothing."""
+    """While the block runs, SIGTERM and SIGINT ask it to stop. Only the main thread can see to that."""
 
     def __init__(self, control: Control, can_stop: bool) -> None:
         self.control = control

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training_hub.backend import FrameworkBackend
+from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
 from training_hub.runs.events import Event, read_events
 from training_hub.testing.toy import conversations, make_model, write_rows
 
@@ -22,18 +24,43 @@ EPOCHS = 4
 """Three steps an epoch, of 8, 8 and 4 rows."""
 LEARNING_RATE = 2e-3
 
+STEADY_BATCH = 2
+STEADY_STEPS = EPOCHS * ROWS // STEADY_BATCH
+_STEADY: Mapping[str, Any] = {"num_epochs": EPOCHS, "effective_batch_size": STEADY_BATCH}
+
 KINDS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "main": ({"num_epochs": EPOCHS, "effective_batch_size": BATCH}, {"checkpoint_at_epoch": True}),
     "whole": ({"num_epochs": 1, "effective_batch_size": ROWS}, {"max_tokens_per_gpu": 512}),
     "two": ({"num_epochs": EPOCHS, "effective_batch_size": BATCH, "nproc_per_node": 2}, {}),
+    "steady": (_STEADY, {}),
+    "stopped": (_STEADY, {}),
+    "resumed": ({**_STEADY, "resume": True}, {}),
 }
 """Parameters that each run needs, and those that are left out where the backend refuses them.
 
 `main` is cut in ragged steps, `whole` has all rows in its one step and several micro-batches, `two` is `main` on two
-processes.
+processes. `steady` has many small steps, `stopped` is told to stop as it begins, and `resumed` goes on with it.
 """
+_PLACES = {"resumed": "stopped"}
 WELCOME: Mapping[str, Any] = {"lr_scheduler": "constant"}
 """Left out of every run where the backend refuses it."""
+
+
+class Recorder(TrainingHubCallback):
+    """Notes every call, and asks the run to stop once it has begun."""
+
+    REASON = "the kit asks for it"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+        for name in vars(TrainingHubCallback):
+            if name.startswith("on_"):
+                setattr(self, name, partial(self._note, name))
+
+    def _note(self, name: str, context: TrainingHubContext) -> None:
+        self.calls.append((name, context.step))
+        if name == "on_train_begin":
+            context.stop(self.REASON)
 
 
 class NotPossibleError(Exception):
@@ -118,7 +145,10 @@ class Runs:
 
     def _train(self, algorithm: str, kind: str) -> Trained:
         needed, welcome = KINDS[kind]
-        asked = self.asked(algorithm, needed, welcome, f"{algorithm}-{kind}")
+        # What is resumed lies where it was stopped.
+        asked = self.asked(algorithm, needed, welcome, f"{algorithm}-{_PLACES.get(kind, kind)}")
+        if kind == "stopped":
+            asked["callbacks"] = Recorder()
         result = self.train(algorithm, asked)
         directory = Path(asked["ckpt_output_dir"])
         return Trained(asked, directory, result, tuple(read_events(directory / "events.jsonl")))

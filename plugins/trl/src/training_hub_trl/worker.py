@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,6 +22,21 @@ if TYPE_CHECKING:
 Job: TypeAlias = dict[str, Any]
 
 
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the bars of transformers, which would be drawn over the hub's own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@_no_bars()
 def train(
     job: Job,
     *,

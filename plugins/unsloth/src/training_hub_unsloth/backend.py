@@ -14,7 +14,7 @@ from training_hub.parameters import Parameters
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
-from training_hub_trl.backend import carry_out
+from training_hub_trl.backend import TRLBackend, carry_out
 from training_hub_unsloth.arguments import accepted, refusals
 from training_hub_unsloth.installation import obstacle
 from training_hub_unsloth.rules import rules, settings
@@ -29,6 +29,7 @@ class UnslothLoRABackend(FrameworkBackend):
 
     algorithms: ClassVar[tuple[str, ...]] = ("lora_sft",)
     framework: ClassVar[str | None] = "unsloth"
+    controls: ClassVar[frozenset[str]] = TRLBackend.controls
 
     def availability(self) -> Availability:
         here = devices()

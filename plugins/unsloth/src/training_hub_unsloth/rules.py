@@ -38,6 +38,7 @@ def rules(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "seed": exact("SFTConfig.seed", note="also get_peft_model.random_state, and the hub's order of rows"),
         "nproc_per_node": processes,
         "nnodes": processes,
+        "hang_seconds": replace(shared["hang_seconds"], refuse=None),
         "use_liger": refused("Unsloth brings fused kernels of its own, which Liger's would replace"),
         "target_modules": replace(
             shared["target_modules"],

@@ -12,7 +12,7 @@ from training_hub.backend import Availability, Backend, FrameworkBackend
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters import REQUIRED, Param
-from training_hub.parameters.groups import Callbacks, Essentials, Pretraining, Schedule, Torchrun
+from training_hub.parameters.groups import Callbacks, Continuity, Essentials, Pretraining, Schedule, Torchrun
 from training_hub.request import dataset_options
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
@@ -34,6 +34,11 @@ DONE = {
         "Loop.scheduler", refuse=lambda p: None if p["lr_scheduler"] in ("constant", "cosine") else "no"
     ),
     "checkpoint_at_epoch": by_hub("at the end of each epoch"),
+    "callbacks": by_hub("from the events"),
+    "callback_errors": by_hub("from the events"),
+    "resume": by_hub("weights and optimizer go on"),
+    "resume_changes": by_hub("compared before"),
+    "grace_seconds": by_hub("the processes are ended after it"),
 }
 
 
@@ -42,6 +47,7 @@ class Honest(FrameworkBackend):
 
     algorithms = ("sft",)
     framework = "torch"
+    controls = frozenset({"stop", "save"})
     loop = "contract_example.loop:Loop"
     done = DONE
     accepts = {"AdamW": frozenset({"amsgrad"})}
@@ -77,6 +83,7 @@ class Honest(FrameworkBackend):
             "values": {name: value for name, value in run.parameters.items() if name != "callbacks"},
             "dataset": asdict(dataset_options(run.parameters)),
             "directory": str(run.directory.path),
+            "resume": str(run.resume_from.path) if run.resume_from else None,
         }
 
 
@@ -97,7 +104,7 @@ class HonestTwo(Honest):
             return super().outcome(run)
         path = run.directory.logs / "job.json"
         write_json(path, self.job(run))
-        launch(run.translation.launch, [str(path)], run.directory.logs)
+        launch(run.translation.launch, [str(path)], run.directory.logs, run.patience.check)
         return json.loads((run.directory.logs / "outcome.json").read_text())
 
 
@@ -117,7 +124,7 @@ class Absent(Honest):
         return Availability(False, "it needs a quantum computer")
 
 
-class RankingParameters(Essentials, Schedule, Torchrun, Pretraining, Callbacks, total=False):
+class RankingParameters(Essentials, Schedule, Torchrun, Pretraining, Callbacks, Continuity, total=False):
     """Ranking."""
 
     margin: Required[Annotated[float, Gt(0), Param(REQUIRED, "Least difference of two answers' scores.")]]

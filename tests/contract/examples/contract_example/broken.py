@@ -314,6 +314,24 @@ class WaitsForTheDead(HonestTwo):
         return path
 
 
+# Events, callbacks, resumption.
+
+
+@caught_by("test_the_events_tell_the_whole_run")
+class TellsOfNoEpochs(Loops):
+    pass
+
+
+@caught_by("test_callbacks_see_and_stop_the_run")
+class IgnoresWhatIsAsked(Loops):
+    pass
+
+
+@caught_by("test_a_stopped_run_goes_on_to_the_same_end")
+class ForgetsTheOptimizer(Loops):
+    pass
+
+
 # Bad input.
 
 

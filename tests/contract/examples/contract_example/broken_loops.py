@@ -5,6 +5,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from contract_example.loop import Loop
+from training_hub.runs.control import Orders
 
 
 class FailsAtTheEnd(Loop):
@@ -36,7 +37,7 @@ class DropsTheLastRows(Loop):
 class TrainsOnFewerRowsThanItSays(Loop):
     def batches(self, epoch):
         for at, batch in super().batches(epoch):
-            yield at, batch[: len(batch) - epoch]
+            yield at, batch[: max(1, len(batch) - epoch)]
 
 
 class NamesAFigureAnotherWay(Loop):
@@ -82,7 +83,8 @@ class SavesTheBaseModel(Loop):
 
 class NamesCheckpointsAnotherWay(Loop):
     def checkpoint(self, step):
-        return self.directory.path / f"step_{step}"
+        # Where it is stopped it keeps to the names: that is another check.
+        return self.directory.path / f"step_{step}" if self.values["checkpoint_at_epoch"] else super().checkpoint(step)
 
 
 class TrainsTwoModelsThatNeverMeet(Loop):
@@ -90,3 +92,18 @@ class TrainsTwoModelsThatNeverMeet(Loop):
         # The report is put together, and looks right; the gradients are not.
         if self.world > 1:
             dist.all_reduce(loss)
+
+
+class TellsOfNoEpochs(Loop):
+    def tell_epoch(self, epoch, step):
+        pass
+
+
+class IgnoresWhatIsAsked(Loop):
+    def orders(self):
+        return Orders()
+
+
+class ForgetsTheOptimizer(Loop):
+    def restore(self, state):
+        pass

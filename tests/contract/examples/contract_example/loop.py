@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub.data import DatasetOptions, prepare
 from training_hub.launchers.local import recorded_failure
+from training_hub.runs.checkpoints import complete, seal
+from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory, write_json
-from training_hub.runs.events import EventLog
+from training_hub.runs.events import SCHEMA, EventLog
 
 IGNORED = -100
 
@@ -26,6 +28,7 @@ class Loop:
         self.values = job["values"]
         self.directory = RunDirectory(Path(job["directory"]))
         self.events = EventLog(self.directory.events)
+        self.steering = Steering(self.directory)
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.last = {}
 
@@ -37,16 +40,48 @@ class Loop:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.values["learning_rate"], weight_decay=0)
         batches = [batch for epoch in range(self.values["num_epochs"]) for batch in self.batches(epoch)]
         self.steps = len(batches)
-        self.emit("start", **self.start())
-        tokens, began = 0, time.perf_counter()
-        for step, (epoch, batch) in enumerate(batches, start=1):
+        done, tokens = self.resume() if self.job["resume"] else (0, 0)
+        self.emit("start", **self.start(), resumed_from=done or None)
+        began = time.perf_counter()
+        for step, (epoch, batch) in list(enumerate(batches, start=1))[done:]:
             loss, norm = self.step(batch)
             tokens += sum(len(row.input_ids) for row in batch)
             self.last = self.figures(step, epoch, loss, norm, tokens, tokens / (time.perf_counter() - began))
             self.emit("step", **self.last)
-            if self.values["checkpoint_at_epoch"] and epoch == int(epoch):
+            if epoch == int(epoch):
+                self.tell_epoch(int(epoch), step)
+            orders = self.orders()
+            if orders.stop and step < self.steps:
+                self.emit("stop", step=step, reason=self.steering.reason)
+                self.save(self.checkpoint(step), step)
+                return {"checkpoint": str(self.checkpoint(step)), "metrics": self.last}
+            if orders.save or (self.values["checkpoint_at_epoch"] and epoch == int(epoch)):
                 self.save(self.checkpoint(step), step)
         return self.end()
+
+    def tell_epoch(self, epoch, step):
+        self.emit("epoch", epoch=epoch, step=step)
+
+    def orders(self):
+        """What the caller asks for, the same on every rank."""
+        found = self.steering.orders() if self.rank == 0 else Orders()
+        if self.world == 1:
+            return found
+        numbers = torch.tensor(found.numbers())
+        dist.broadcast(numbers, 0)
+        return Orders.of(numbers.tolist())
+
+    def resume(self):
+        """Steps done and tokens seen by the checkpoint to go on from."""
+        found = complete(Path(self.job["resume"]))
+        self.model = AutoModelForCausalLM.from_pretrained(found.path, dtype=torch.float32)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.values["learning_rate"], weight_decay=0)
+        self.restore(torch.load(found.path / "optimizer.pt", weights_only=True))
+        self.last = found.facts["last"]
+        return found.step, self.last["tokens"]
+
+    def restore(self, state):
+        self.optimizer.load_state_dict(state)
 
     def read_rows(self):
         prepared = prepare(
@@ -70,6 +105,7 @@ class Loop:
 
     def start(self):
         return {
+            "schema": SCHEMA,
             "algorithm": "sft",
             "backend": self.job["backend"],
             "rows": len(self.rows),
@@ -140,6 +176,9 @@ class Loop:
         if self.rank == 0:
             self.model.save_pretrained(path)
             self.tokenizer.save_pretrained(path)
+            if path.name.startswith("checkpoint"):
+                torch.save(self.optimizer.state_dict(), path / "optimizer.pt")
+                seal(path, step, resumable=True, last=self.last)
         self.emit("save", step=step, checkpoint=str(path))
 
     def end(self):
