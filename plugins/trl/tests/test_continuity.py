@@ -1,0 +1,221 @@
+"""A run is never lost: what is killed, stopped or cut short goes on to the end that it would have had."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from training_hub import TrainingHubCallback, lora_sft, osft, sft
+from training_hub.errors import NonFiniteLossError, TrainingFailedError
+from training_hub.runs.checkpoints import checkpoints, newest
+from training_hub.runs.events import Follower, live_events, read_events
+from training_hub.testing.killer import ranks
+
+ALGORITHMS = {
+    "sft": (sft, {}),
+    "osft": (osft, {"unfreeze_rank_ratio": 0.25}),
+    "lora_sft": (lora_sft, {"lora_r": 8, "lora_dropout": 0.1}),
+}
+"""With dropout where there is some, so that the random state counts too."""
+COMMAND = """
+import json, sys
+import torch, training_hub
+torch.set_num_threads(1)
+asked = json.loads(sys.argv[1])
+getattr(training_hub, asked.pop("algorithm"))(**asked)
+"""
+
+
+@pytest.fixture
+def long(job):
+    """A run of 35 steps, a checkpoint after each seven."""
+    return job | {"num_epochs": 5, "checkpoint_at_epoch": True, "weight_decay": 0.1, "warmup_steps": 3}
+
+
+def live(directory, name="loss"):
+    return [e[name] for e in live_events(read_events(directory / "events.jsonl")) if e["event"] == "step"]
+
+
+def weights(directory):
+    [path] = directory.glob("*model.safetensors")
+    return load_file(path)
+
+
+def same(one, other):
+    assert live(one) == pytest.approx(live(other), abs=1e-6)
+    ours, theirs = weights(one / "final"), weights(other / "final")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, theirs[name], rtol=0, atol=1e-6), name
+
+
+def started(asked, algorithm):
+    """The run in a process of its own."""
+    values = {name: str(value) if hasattr(value, "parts") else value for name, value in asked.items()}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", COMMAND, json.dumps(values | {"algorithm": algorithm})]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class AtStep:
+    """Does something when a run reports a step, and waits for that."""
+
+    def __init__(self, directory, step, act):
+        self.step, self.act, self.done = step, act, False
+        self.follower = Follower(directory / "events.jsonl", self.receive)
+
+    def receive(self, event):
+        if event["event"] == "step" and event["step"] >= self.step and not self.done:
+            self.done = True
+            self.act()
+
+    def __enter__(self):
+        self.follower.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        self.follower.__exit__(*error)
+
+
+def kill_at(asked, algorithm, step):
+    """Start the run, and kill its caller by SIGKILL when it reports the step."""
+    process = started(asked, algorithm)
+    workers = []
+
+    def kill():
+        workers.extend(ranks())
+        process.kill()
+
+    with AtStep(asked["ckpt_output_dir"], step, kill):
+        process.wait()
+    return workers
+
+
+@pytest.mark.parametrize(("algorithm", "processes"), [("sft", 1), ("sft", 2), ("osft", 1), ("lora_sft", 2)])
+def test_a_run_that_is_killed_goes_on_to_the_same_end(long, tmp_path, algorithm, processes):
+    train, own = ALGORITHMS[algorithm]
+    asked = long | own | {"nproc_per_node": processes}
+    steady, killed = ({**asked, "ckpt_output_dir": tmp_path / name} for name in ("steady", "killed"))
+    train(**steady)
+    chance = random.Random(f"{algorithm}{processes}")
+    workers = kill_at(killed, algorithm, chance.randint(8, 30))
+    # In a process of its own, so that nothing of this one's random state or threads plays a part.
+    assert started(killed | {"resume": True}, algorithm).wait() == 0
+    assert live(tmp_path / "killed", "step") == list(range(1, 36))
+    same(tmp_path / "killed", tmp_path / "steady")
+    assert processes == 1 or workers, "two processes were to be seen"
+    assert not any(_alive(worker) for worker in workers)
+
+
+def _alive(process):
+    try:
+        with open(f"/proc/{process}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_workers_end_with_a_caller_that_is_killed(long, tmp_path):
+    workers = kill_at(long | {"nproc_per_node": 2, "num_epochs": 2000}, "sft", 3)
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while any(map(_alive, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)  # there is no event for the end of another's child
+    assert not any(map(_alive, workers))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_saves_and_ends_and_leaves_no_process(long, tmp_path, processes):
+    asked = long | {"nproc_per_node": processes, "num_epochs": 2000}
+    process = started(asked, "sft")
+    workers = []
+
+    def end():
+        workers.extend(ranks())
+        process.send_signal(signal.SIGTERM)
+
+    with AtStep(asked["ckpt_output_dir"], 3, end):
+        assert process.wait() == 143
+    found = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (found["state"], found["cause"]) == ("stopped", "SIGTERM")
+    saved = newest(tmp_path / "out", resumable=True)
+    assert saved.step == live(tmp_path / "out", "step")[-1]
+    assert not any(map(_alive, workers))
+
+
+def test_a_callback_saves_and_sets_the_learning_rate_on_every_process(job, tmp_path):
+    class Steers(TrainingHubCallback):
+        def __init__(self):
+            self.saved, self.rates = [], []
+
+        def on_log(self, context):
+            self.rates.append(context.learning_rate)
+            if context.step == 2:
+                context.save()
+                context.set_learning_rate(1e-4)
+
+        def on_save(self, context):
+            self.saved.append(context.checkpoint.name)
+
+    for processes in (1, 2):
+        steers = Steers()
+        asked = job | {"lr_scheduler": "constant", "num_epochs": 20, "nproc_per_node": processes}
+        sft(**asked | {"ckpt_output_dir": tmp_path / str(processes)}, callbacks=steers)
+        assert len(steers.saved) == 2 and steers.saved[-1] == "final"
+        at = int(steers.saved[0].rpartition("-")[2])
+        assert steers.rates == pytest.approx([2e-3] * at + [1e-4] * (140 - at))
+
+
+def test_a_run_of_a_bfloat16_model_goes_on_exactly(long, model, tmp_path):
+    base = tmp_path / "bf16"
+    AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16).save_pretrained(base)
+    AutoTokenizer.from_pretrained(model).save_pretrained(base)
+    asked = long | {"model_path": base, "learning_rate": 1e-4}
+    sft(**asked | {"ckpt_output_dir": tmp_path / "steady"})
+
+    class Stop(TrainingHubCallback):
+        def on_log(self, context):
+            if context.step == 9:
+                context.stop()
+
+    assert sft(**asked, callbacks=Stop()).state == "stopped"
+    sft(**asked, resume=True)
+    assert live(tmp_path / "out") == pytest.approx(live(tmp_path / "steady"), abs=1e-6)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_rows(long, model, tmp_path):
+    broken = tmp_path / "broken"
+    network = AutoModelForCausalLM.from_pretrained(model)
+    with torch.no_grad():
+        network.model.norm.weight[0] = float("inf")
+    network.save_pretrained(broken)
+    AutoTokenizer.from_pretrained(model).save_pretrained(broken)
+    with pytest.raises(NonFiniteLossError, match=r"the loss of step 1 is nan; its rows, counted from 1 .*: \d+, \d+"):
+        sft(**long | {"model_path": broken})
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "failed"
+    assert not checkpoints(tmp_path / "out")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, which only root may do")
+def test_a_disk_that_fills_leaves_the_older_checkpoint(long, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", small], check=False).returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        with pytest.raises(
+            TrainingFailedError, match=r"no space left on device; it needs about .* had .* left"
+        ) as raised:
+            sft(**long | {"ckpt_output_dir": small / "out", "num_epochs": 20})
+        kept = newest(small / "out", resumable=True)
+        assert kept is not None and str(kept.path) in str(raised.value)
+    finally:
+        subprocess.run(["umount", small], check=True)
