@@ -10,6 +10,7 @@ from training_hub.errors import DatasetError, ModelError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
 from training_hub.runs.directory import RunDirectory
+from training_hub.trackers.asked import check_trackers
 
 _CONVERSATIONS = {"messages", "sharegpt", "alpaca"}
 
@@ -40,7 +41,7 @@ def dataset_options(parameters: Parameters) -> DatasetOptions:
 
 
 def check_request(parameters: Parameters) -> Request:
-    """Check model, rows and output directory. Nothing is written.
+    """Check model, rows, output directory and trackers. Nothing is written.
 
     Raises:
         UserError: What is wrong, where, and what mends it.
@@ -69,6 +70,7 @@ def check_request(parameters: Parameters) -> Request:
         model_path=Path(model.path) if model.local else None,
         needed_bytes=model.weight_bytes if first and not _adapter_only(parameters) else 0,
     )
+    check_trackers(parameters)
     return Request(model, data, eval_data, directory)
 
 

@@ -141,7 +141,6 @@ def test_the_schedulers_are_those_of_the_script() -> None:
         ({"lr_scheduler": "inverse_sqrt"}, "the framework knows linear, cosine"),
         ({"lr_scheduler_kwargs": {"num_cycles": 2}}, "no further arguments"),
         ({"use_liger": True}, "Liger's kernels need a GPU"),
-        ({"tensorboard_log_dir": "x"}, "pip install tensorboard"),
         ({"max_batch_len": 100}, "set from max_tokens_per_gpu; give max_tokens_per_gpu instead"),
         ({"adamw_betas": [0.9, 0.99]}, "give beta"),
         ({"custom_optimization_flg": True}, "neither a parameter of sft nor an argument"),

@@ -67,7 +67,7 @@ def test_the_frameworks_own_arguments_pass_and_are_seen_by_it(job):
         (sft, {"per_device_train_batch_size": 2}, "set from max_tokens_per_gpu"),
         (sft, {"use_liger": True}, "need a GPU"),
         (sft, {"fsdp_options": {"sharding_strategy": "FULL_SHARD"}}, "needs GPUs"),
-        (sft, {"wandb_project": "p"}, "wandb is not installed: pip install wandb"),
+        (sft, {"wandb_project": "p"}, r'wandb is not installed: pip install "training-hub\[wandb\]"'),
         (sft, {"optim": "adamw_nope"}, "SFTConfig refuses the arguments.*adamw_nope"),
         (lora_sft, {"load_in_4bit": True}, "bitsandbytes needs a GPU"),
         (lora_sft, {"load_in_8bit": True}, "bitsandbytes needs a GPU"),

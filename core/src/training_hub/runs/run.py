@@ -9,12 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training_hub.credentials import masked, without_credentials
 from training_hub.errors import TrainingFailedError, TrainingHubError
 from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request
 from training_hub.runs.console import Console
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import Event, EventLog, Follower
+from training_hub.trackers.fan_out import Trackers
 from training_hub.translation import Translation
 
 if TYPE_CHECKING:
@@ -63,11 +65,13 @@ def _recorded(backend: FrameworkBackend, run: Run) -> TrainingResult:
     directory = run.directory
     manifest = _manifest(backend, run)
     write_json(directory.manifest, manifest)
+    trackers = Trackers(run.parameters, manifest, directory, run.events)
 
     def receive(event: Event) -> None:
         if event["event"] == "start":
             directory.started()
         console.receive(event)
+        trackers.receive(event)
 
     try:
         with Console() as console, Follower(directory.events, receive):
@@ -75,7 +79,9 @@ def _recorded(backend: FrameworkBackend, run: Run) -> TrainingResult:
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         run.events.emit("fail", error=type(error).__name__, message=str(error))
-        write_json(directory.manifest, manifest | {"state": state, "end": time.time(), "cause": str(error)})
+        cause = without_credentials(str(error))
+        write_json(directory.manifest, manifest | {"state": state, "end": time.time(), "cause": cause})
+        trackers.end(state, error=error, artifacts=[directory.manifest])
         if isinstance(error, Exception) and not isinstance(error, TrainingHubError):
             raise TrainingFailedError(
                 f"training with {backend.name} failed: {type(error).__name__}: {error}"
@@ -85,12 +91,13 @@ def _recorded(backend: FrameworkBackend, run: Run) -> TrainingResult:
     write_json(
         directory.manifest, manifest | {"state": "completed", "end": time.time(), "checkpoint": result.checkpoint}
     )
+    trackers.end("completed", result.metrics, artifacts=[directory.manifest])
     return result
 
 
 def _manifest(backend: FrameworkBackend, run: Run) -> dict[str, Any]:
     parameters, translation, data = run.parameters, run.translation, run.request.data
-    return {
+    found: dict[str, Any] = {
         "schema": 1,
         "state": "running",
         "start": time.time(),
@@ -110,6 +117,8 @@ def _manifest(backend: FrameworkBackend, run: Run) -> dict[str, Any]:
         "launch": asdict(translation.launch) if translation.launch else None,
         "data": {"path": str(data.path), "format": data.format, "rows": data.rows, "sha256": data.fingerprint},
     }
+    manifest: dict[str, Any] = masked(found)
+    return manifest
 
 
 def _version(distribution: str) -> str | None:
