@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ class Telling(FrameworkBackend):
                 framework={"samples per s": 3.5, "name": "text", "on": True},
             )
         run.events.emit("eval", step=STEPS, epoch=1.0, validation_loss=0.25)
-        return TrainingResult(None, {"loss": losses()[-1], "step": STEPS, "seconds": 1.5}, self.name, run.directory.path)
+        return TrainingResult(
+            None, {"loss": losses()[-1], "step": STEPS, "seconds": 1.5}, self.name, run.directory.path
+        )
 
 
 class Server:
@@ -98,11 +101,20 @@ class Server:
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def kill(self) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
         self.process.wait()
+        while self._answers():
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        """Whether one of its processes still holds the port."""
+        host, _, port = self.uri.rpartition("/")[2].partition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
 
 def events_of(directory: Path, kind: str) -> list[dict[str, Any]]:

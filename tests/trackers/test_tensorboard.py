@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from telling import STEPS, losses
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from telling import STEPS, losses
 
 from training_hub.errors import ParameterError, TrainingFailedError
 from training_hub.runs.directory import RunDirectory

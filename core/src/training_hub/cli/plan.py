@@ -46,7 +46,12 @@ class Plan:
             return self.translation.items
         resolved = self.parameters
         return tuple(
-            Item(name, masked(value), "exact" if value is not None else "unused", origin=resolved.origin.get(name, "call"))
+            Item(
+                name,
+                masked(value),
+                "exact" if value is not None else "unused",
+                origin=resolved.origin.get(name, "call"),
+            )
             for name, value in (*resolved.items(), *resolved.further.items())
         )
 

@@ -39,8 +39,8 @@ class Trackers:
         self._ending = False
         self._feeds: list[Feed] = []
         for each in asked(parameters):
-            if each.problem:
-                # Where a parameter asks, the request was refused; here somebody has set a variable for all their work.
+            # Where a parameter asks, the request was checked; here somebody has set a variable for all their work.
+            if not each.by_parameter and each.problem:
                 self._warn(f"{each.says} is set, and this run is not tracked there: {each.problem}")
             else:
                 memory = directory.logs / f"tracker-{each.kind.name}.json"
