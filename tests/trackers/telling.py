@@ -73,8 +73,9 @@ class Server:
             port = free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{port}"
         self.log = directory / "server.log"
+        interpreter = os.environ.get("TRAINING_HUB_MLFLOW_PYTHON", sys.executable)
         command = [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+            *(interpreter, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{directory}/mlflow.db"),
             *("--artifacts-destination", str(directory / "artifacts")),
         ]

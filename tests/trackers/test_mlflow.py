@@ -149,6 +149,7 @@ def test_a_server_that_is_not_there_is_told_before_the_start(
 
 
 def test_a_database_needs_no_server(train: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy", reason="not in mlflow-skinny")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     train(mlflow_tracking_uri=uri)
     [run] = MlflowClient(tracking_uri=uri).search_runs(["0"])

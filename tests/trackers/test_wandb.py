@@ -29,6 +29,8 @@ BLOCK, HEADER, CHUNK = 32768, 7, struct.Struct("<IHB")
 
 
 def records(directory: Path) -> Iterator[Any]:
+    # As the end of the process does: the client's last block reaches the disk a moment after its run has finished.
+    wandb.teardown()
     [path] = directory.glob("wandb/offline-run-*/run-*.wandb")
     data, at, whole = path.read_bytes(), HEADER, b""
     while at + CHUNK.size <= len(data):

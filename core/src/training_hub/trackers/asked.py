@@ -94,7 +94,7 @@ KINDS = (
 
 PARAMETERS = tuple(name for kind in KINDS for name in kind.variables)
 """Every parameter of a tracker. They are the caller's: a process that trains needs none of them."""
-TOLD = "by the hub, from the events"
+TOLD = "from the events, by the caller's process"
 """How a backend honours them, for its rules."""
 
 
