@@ -126,7 +126,7 @@ def trackers(session: nox.Session) -> None:
     fresh(session, *wheels(session, "core"))
     install(session, "training-hub[tensorboard,wandb,mlflow]", "pytest", "pytest-timeout", "hypothesis")
     # The server is somebody else's: what the extra installs must do without its packages.
-    server = Path(session.create_tmp()) / "server"
+    server = Path(session.create_tmp()).absolute() / "server"
     if not server.exists():
         session.run("python", "-m", "venv", "--without-pip", str(server))
     install(session, "mlflow", python=server)

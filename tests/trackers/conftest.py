@@ -64,9 +64,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     found.kill()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that the test may kill."""
+    """A server that some tests pause, and the last of them kills."""
     found = Server(tmp_path_factory.mktemp("mortal"))
     yield found
     found.kill()

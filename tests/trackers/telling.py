@@ -64,13 +64,18 @@ class Telling(FrameworkBackend):
         )
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 class Server:
     """A real MLflow server on this machine."""
 
     def __init__(self, directory: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.uri = f"http://127.0.0.1:{port}"
         self.log = directory / "server.log"
         interpreter = os.environ.get("TRAINING_HUB_MLFLOW_PYTHON", sys.executable)
@@ -100,6 +105,9 @@ class Server:
     def pause(self) -> None:
         """Let it answer nothing more, though it is there."""
         os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from telling import STEPS, Server, Telling, events_of, losses
+from telling import STEPS, Server, Telling, events_of, free_port, losses
 
 from training_hub.errors import DatasetError, ParameterError, TrainingFailedError
 from training_hub.trackers import fan_out
@@ -99,24 +99,6 @@ def test_a_password_in_the_address_is_kept_nowhere(
         assert part not in said and part not in json.dumps(run.to_dictionary())
 
 
-def test_a_server_that_dies_stops_nothing_and_is_told_once(
-    mortal: Server, train: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-
-    def die(step: int, run: Any) -> None:
-        if step == 3:
-            wait_for_loss(mortal)
-            mortal.kill()
-
-    result = train(die, mlflow_tracking_uri=mortal.uri.replace("://", "://a:pa55@"))
-    assert result.metrics["step"] == STEPS
-    assert json.loads((out / "run.json").read_text())["state"] == "completed"
-    [warning] = events_of(out, "warning")
-    assert "MLflow has failed, and this run is no longer tracked there" in warning["message"]
-    assert "pa55" not in (out / "events.jsonl").read_text()
-
-
 def test_the_end_waits_only_so_long_for_a_server_that_hangs(
     mortal: Server, train: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
@@ -129,20 +111,41 @@ def test_the_end_waits_only_so_long_for_a_server_that_hangs(
             mortal.pause()
         ended = time.monotonic()
 
-    train(stop, mlflow_tracking_uri=mortal.uri)
-    assert time.monotonic() - ended < 10
+    try:
+        train(stop, mlflow_tracking_uri=mortal.uri)
+        assert time.monotonic() - ended < 10
+    finally:
+        mortal.go_on()
     assert "has not taken everything within 2 seconds" in events_of(out, "warning")[0]["message"]
     assert "has not taken everything" in caplog.text
 
 
-def test_a_server_that_is_not_there_is_told_before_the_start(
+def test_a_server_that_dies_stops_nothing_and_is_told_once(
     mortal: Server, train: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mortal.kill()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+    def die(step: int, run: Any) -> None:
+        if step == 3:
+            wait_for_loss(mortal)
+            mortal.kill()
+
+    result = train(die, mlflow_tracking_uri=mortal.uri.replace("://", "://a:pa55@"), mlflow_experiment_name="dies")
+    assert result.metrics["step"] == STEPS
+    assert json.loads((out / "run.json").read_text())["state"] == "completed"
+    [warning] = events_of(out, "warning")
+    assert "MLflow has failed, and this run is no longer tracked there" in warning["message"]
+    assert "pa55" not in (out / "events.jsonl").read_text()
+
+
+def test_a_server_that_is_not_there_is_told_before_the_start(
+    train: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
     with pytest.raises(ParameterError, match=r"mlflow_tracking_uri=http://\*\*\*@127.*: nobody answers there"):
-        train(mlflow_tracking_uri=mortal.uri.replace("://", "://a:pa55@"))
+        train(mlflow_tracking_uri=f"http://a:pa55@{address}")
     assert not out.exists()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mortal.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{address}")
     train()
     [warning] = events_of(out, "warning")
     assert warning["message"].startswith("MLFLOW_TRACKING_URI=http://127") and "nobody answers" in warning["message"]
@@ -158,10 +161,9 @@ def test_a_database_needs_no_server(train: Callable[..., Any], tmp_path: Path) -
 
 def wait_for_loss(server: Server) -> None:
     """Until the server has the first step, so that it is there in the beginning and gone after."""
-    client = MlflowClient(tracking_uri=server.uri)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if any("loss" in run.data.metrics for run in client.search_runs(["0"])):
+        if any("loss" in run.data.metrics for run in runs(server, "dies")):
             return
         time.sleep(0.1)
     raise AssertionError("no step has reached the server")
