@@ -81,6 +81,20 @@ def test_an_old_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         check_trackers({"wandb_project": "p"}, {})
 
 
+def test_a_client_that_cannot_even_be_asked_is_refused_with_what_it_says(
+    train: Callable[..., Any], out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(settings: Any) -> str | None:
+        raise ImportError("built for another interpreter")
+
+    monkeypatch.setattr(TensorBoard, "problem", broken)
+    with pytest.raises(ParameterError, match="tensorboard_log_dir=.*: ImportError: built for another interpreter"):
+        train(tensorboard_log_dir=tmp_path / "tb")
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "tb")
+    train()
+    assert "ImportError: built for another interpreter" in events_of(out, "warning")[0]["message"]
+
+
 def test_a_parameter_of_a_tracker_that_is_off_is_not_dropped_in_silence(train: Callable[..., Any], out: Path) -> None:
     with pytest.raises(ParameterError, match="mlflow_run_name='r' without mlflow_tracking_uri or MLFLOW_TRACKING_URI"):
         train(mlflow_run_name="r")

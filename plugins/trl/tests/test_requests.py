@@ -43,6 +43,12 @@ def test_a_translation_is_the_same_twice_and_is_plain_data(algorithm):
     assert json.loads(json.dumps(once.arguments)) == once.arguments
 
 
+def test_trackers_are_left_to_the_hub():
+    found = translated(wandb_project="p", mlflow_tracking_uri="u", tensorboard_log_dir="t")
+    assert not found.problems and found.arguments["SFTConfig"]["report_to"] == "none"
+    assert not {"run_name", "project"} & found.arguments["SFTConfig"].keys()
+
+
 def test_fields_read_from_source_are_those_of_the_classes():
     found = accepted("lora_sft")
     init = {field.name for field in dataclasses.fields(SFTConfig) if not field.name.startswith("_")}

@@ -117,7 +117,10 @@ class Asked:
     @cached_property
     def problem(self) -> str | None:
         """Why it cannot be used, with what mends it."""
-        return self.kind.missing() or self.kind.tracker.problem(self.settings)
+        try:
+            return self.kind.missing() or self.kind.tracker.problem(self.settings)
+        except Exception as error:  # whatever a client says of its own installation or settings
+            return without_credentials(f"{type(error).__name__}: {error}")
 
 
 def asked(parameters: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> list[Asked]:
