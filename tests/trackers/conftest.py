@@ -23,6 +23,8 @@ def _no_tracker_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     for name in list(os.environ):
         if name.startswith(("WANDB_", "MLFLOW_", "TENSORBOARD_")):
             monkeypatch.delenv(name)
+    # A database of MLflow's keeps artifacts beside the process.
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "wandb-config"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
