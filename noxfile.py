@@ -24,13 +24,21 @@ EXAMPLES = {name: ROOT / "tests" / "plugins" / name for name in ("good", "broken
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def install(session: nox.Session, *requirements: str, constraints: Path = ROOT / "constraints.txt") -> None:
-    """Install with uv, which takes seconds where pip takes minutes, and honours PIP_FIND_LINKS as pip does."""
+def install(
+    session: nox.Session,
+    *requirements: str,
+    constraints: Path = ROOT / "constraints.txt",
+    python: Path | None = None,
+) -> None:
+    """Install with uv, which takes seconds where pip takes minutes, and honours PIP_FIND_LINKS as pip does.
+
+    It goes into the session's environment, or into another one.
+    """
     if session.venv_backend != "uv":
         session.install("uv")
     links = [*os.environ.get("PIP_FIND_LINKS", "").split(), *(str(path) for path in WHEELS.glob("*"))]
     session.run(
-        *("uv", "pip", "install", "--quiet", "--python", str(session.virtualenv.location)),
+        *("uv", "pip", "install", "--quiet", "--python", str(python or session.virtualenv.location)),
         f"--constraint={constraints}",
         *(f"--find-links={link}" for link in links),
         *requirements,
@@ -82,7 +90,7 @@ def has_gpu() -> bool:
 def tests(session: nox.Session, environment: str) -> None:
     """Test built wheels: the core alone, the core with example plugins, and the trl plugin."""
     # Of tests/, what needs a framework or other packages beside the core.
-    elsewhere = ("with_plugins", "plugins", "contract", "parity", "cpu_device", "gpu")
+    elsewhere = ("with_plugins", "plugins", "contract", "parity", "cpu_device", "gpu", "trackers")
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))
@@ -110,6 +118,20 @@ def frameworks(session: nox.Session, plugin: str) -> None:
     """Test the other plugins, each with its framework in an environment of its own; some minutes each."""
     with_framework(session, plugin)
     test(session, f"plugins/{plugin}/tests")
+
+
+@nox.session
+def trackers(session: nox.Session) -> None:
+    """Test the trackers with the real ones: an MLflow server on this machine, wandb offline, TensorBoard's reader."""
+    fresh(session, *wheels(session, "core"))
+    install(session, "training-hub[tensorboard,wandb,mlflow]", "pytest", "pytest-timeout", "hypothesis")
+    # The server is somebody else's: what the extra installs must do without its packages.
+    server = Path(session.create_tmp()).absolute() / "server"
+    if not server.exists():
+        session.run("python", "-m", "venv", "--without-pip", str(server))
+    install(session, "mlflow", python=server)
+    environment = {**OFFLINE, "TRAINING_HUB_MLFLOW_PYTHON": str(server / "bin" / "python")}
+    session.run("pytest", "--timeout=300", *(session.posargs or ["tests/trackers"]), env=environment)
 
 
 @nox.session

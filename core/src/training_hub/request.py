@@ -13,6 +13,7 @@ from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.resume import Resumption, resumption
+from training_hub.trackers.asked import check_trackers
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ def dataset_options(parameters: Parameters) -> DatasetOptions:
 
 
 def check_request(parameters: Parameters) -> Request:
-    """Check model, rows and output directory. Nothing is written.
+    """Check model, rows, output directory and trackers. Nothing is written.
 
     Raises:
         UserError: What is wrong, where, and what mends it; a RequestError where several things are.
@@ -62,6 +63,7 @@ def check_request(parameters: Parameters) -> Request:
         _found(problems, lambda: _check_template(model, data))
     resumed = _found(problems, lambda: resumption(parameters, directory))
     _found(problems, lambda: _check_directory(parameters, directory, model, resumed))
+    _found(problems, lambda: check_trackers(parameters))
     if len(problems) == 1:
         raise problems[0]
     if problems:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from training_hub.batches import BatchPlan
+from training_hub.credentials import without_credentials
 from training_hub.errors import ParameterError, nearest
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters.resolution import Parameters
@@ -160,23 +161,24 @@ def _apply(
     problems: list[str],
 ) -> Item:
     value, origin = parameters[name], parameters.origin[name]
+    shown = without_credentials(value) if isinstance(value, str) else value
     reason = rule.refuse(parameters) if rule.refuse else None
     if rule.how == "refused":
         # A value equal to the default changes nothing, whoever gave it.
         if value == parameters.declared[name].default:
-            return Item(name, value, "unused", note=rule.note, origin=origin)
+            return Item(name, shown, "unused", note=rule.note, origin=origin)
         reason = rule.note
     if reason:
-        problems.append(f"{name}={value!r}{parameters.source(name)}: the {backend} backend cannot honour it: {reason}")
-        return Item(name, value, "refused", note=reason, origin=origin)
+        problems.append(f"{name}={shown!r}{parameters.source(name)}: the {backend} backend cannot honour it: {reason}")
+        return Item(name, shown, "refused", note=reason, origin=origin)
     if not rule.argument:
         how: How = "unused" if value is None else rule.how
-        return Item(name, value, how, note=rule.note, origin=origin)
+        return Item(name, shown, how, note=rule.note, origin=origin)
     result = rule.value(parameters) if rule.value else value
     if result is None:
-        return Item(name, value, "unused", rule.argument, None, rule.note, origin)
+        return Item(name, shown, "unused", rule.argument, None, rule.note, origin)
     _put(arguments, rule.argument, result)
-    return Item(name, value, rule.how, rule.argument, result, rule.note, origin)
+    return Item(name, shown, rule.how, rule.argument, result, rule.note, origin)
 
 
 def _further(

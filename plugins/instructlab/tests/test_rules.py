@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -141,7 +142,6 @@ def test_the_schedulers_are_those_of_the_script() -> None:
         ({"lr_scheduler": "inverse_sqrt"}, "the framework knows linear, cosine"),
         ({"lr_scheduler_kwargs": {"num_cycles": 2}}, "no further arguments"),
         ({"use_liger": True}, "Liger's kernels need a GPU"),
-        ({"tensorboard_log_dir": "x"}, "pip install tensorboard"),
         ({"max_batch_len": 100}, "set from max_tokens_per_gpu; give max_tokens_per_gpu instead"),
         ({"adamw_betas": [0.9, 0.99]}, "give beta"),
         ({"custom_optimization_flg": True}, "neither a parameter of sft nor an argument"),
@@ -199,6 +199,21 @@ def test_deepspeeds_options_reach_the_script() -> None:
     }
     assert wanted < set(given)
     assert {option.partition("=")[0][2:] for option in given} <= script().keys()
+
+
+def test_the_frameworks_own_trackers_stay_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from instructlab.training.logger import setup_metric_logger
+
+    from training_hub_instructlab import workarounds
+
+    given = options(wandb_project="p", mlflow_tracking_uri="u", tensorboard_log_dir="t")
+    assert not [option for option in given if "wandb" in option or "mlflow" in option or "tensorboard" in option]
+    for name in ("WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.setenv(name, "x")
+    workarounds.keep_its_trackers_off()
+    setup_metric_logger(str(tmp_path))
+    kinds = [type(handler).__name__ for handler in logging.getLogger("instructlab.training.metrics").handlers]
+    assert kinds == ["AsyncStructuredHandler"]
 
 
 def test_translation_is_the_same_twice_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

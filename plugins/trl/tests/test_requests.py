@@ -43,6 +43,12 @@ def test_a_translation_is_the_same_twice_and_is_plain_data(algorithm):
     assert json.loads(json.dumps(once.arguments)) == once.arguments
 
 
+def test_trackers_are_left_to_the_hub():
+    found = translated(wandb_project="p", mlflow_tracking_uri="u", tensorboard_log_dir="t")
+    assert not found.problems and found.arguments["SFTConfig"]["report_to"] == "none"
+    assert not {"run_name", "project"} & found.arguments["SFTConfig"].keys()
+
+
 def test_fields_read_from_source_are_those_of_the_classes():
     found = accepted("lora_sft")
     init = {field.name for field in dataclasses.fields(SFTConfig) if not field.name.startswith("_")}
@@ -67,7 +73,7 @@ def test_the_frameworks_own_arguments_pass_and_are_seen_by_it(job):
         (sft, {"per_device_train_batch_size": 2}, "set from max_tokens_per_gpu"),
         (sft, {"use_liger": True}, "need a GPU"),
         (sft, {"fsdp_options": {"sharding_strategy": "FULL_SHARD"}}, "needs GPUs"),
-        (sft, {"wandb_project": "p"}, "wandb is not installed: pip install wandb"),
+        (sft, {"wandb_project": "p"}, r'wandb is not installed: pip install "training-hub\[wandb\]"'),
         (sft, {"optim": "adamw_nope"}, "SFTConfig refuses the arguments.*adamw_nope"),
         (lora_sft, {"load_in_4bit": True}, "bitsandbytes needs a GPU"),
         (lora_sft, {"load_in_8bit": True}, "bitsandbytes needs a GPU"),

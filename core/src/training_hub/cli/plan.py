@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from training_hub.backend import Backend, FrameworkBackend
 from training_hub.batches import BatchPlan
 from training_hub.cli.given import Given
+from training_hub.credentials import masked
 from training_hub.errors import BackendUnavailableError, UserError
 from training_hub.parameters.resolution import Parameters
 from training_hub.registry import AlgorithmRegistry
@@ -45,7 +46,12 @@ class Plan:
             return self.translation.items
         resolved = self.parameters
         return tuple(
-            Item(name, value, "exact" if value is not None else "unused", origin=resolved.origin.get(name, "call"))
+            Item(
+                name,
+                masked(value),
+                "exact" if value is not None else "unused",
+                origin=resolved.origin.get(name, "call"),
+            )
             for name, value in (*resolved.items(), *resolved.further.items())
         )
 
@@ -124,7 +130,7 @@ def command(plan: Plan) -> list[str]:
 
 
 def _item(plan: Plan, item: Item) -> dict[str, Any]:
-    return asdict(item) | ({"value": None, "argument_value": None} if is_secret(plan, item) else {})
+    return dict(masked(asdict(item))) | ({"value": None, "argument_value": None} if is_secret(plan, item) else {})
 
 
 def is_secret(plan: Plan, item: Item) -> bool:

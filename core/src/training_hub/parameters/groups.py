@@ -154,7 +154,9 @@ class Trackers(TypedDict, total=False):
     tensorboard_log_dir: Annotated[
         FilePath | None, Param(None, "Directory of TensorBoard logs; turns that tracker on.")
     ]
-    mlflow_tracking_uri: Annotated[str | None, Param(None, "MLflow tracking server; turns that tracker on.")]
+    mlflow_tracking_uri: Annotated[
+        str | None, Param(None, "MLflow tracking server, database or directory; turns that tracker on.")
+    ]
     mlflow_experiment_name: Annotated[str | None, Param(None, "MLflow experiment.")]
     mlflow_run_name: Annotated[str | None, Param(None, "Name of the run in MLflow.")]
 

@@ -30,6 +30,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from training_hub.credentials import without_credentials
+
 Event: TypeAlias = dict[str, Any]
 
 SCHEMA = 1
@@ -51,7 +53,7 @@ class EventLog:
                     stream.write(b"\n")
 
     def emit(self, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, "time": time.time(), **fields}, default=str) + "\n"
+        line = without_credentials(json.dumps({"event": event, "time": time.time(), **fields}, default=str)) + "\n"
         # One write of one line, so that lines of several processes never mix.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training_hub.credentials import masked
 from training_hub.devices import devices
 from training_hub.model import ModelSummary
 from training_hub.runs.resume import SCHEMA
@@ -29,7 +30,7 @@ def manifest(
 ) -> dict[str, Any]:
     """The manifest of a run that is about to start."""
     data = request.data
-    return {
+    found: dict[str, Any] = {
         "schema": SCHEMA,
         "state": "running",
         "start": time.time(),
@@ -60,6 +61,8 @@ def manifest(
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if parameters_on_command_line() else None,
         "git": _git(),
     }
+    shown: dict[str, Any] = masked(found)
+    return shown
 
 
 def parameters_on_command_line() -> bool:

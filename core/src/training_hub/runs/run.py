@@ -6,10 +6,12 @@ import logging
 import signal
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+from training_hub.credentials import without_credentials
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request
@@ -22,6 +24,7 @@ from training_hub.runs.events import Event, EventLog, Follower
 from training_hub.runs.interruption import Ended, Interruption, Patience
 from training_hub.runs.manifest import manifest
 from training_hub.runs.resume import check_same
+from training_hub.trackers.fan_out import Trackers
 from training_hub.translation import Translation
 
 if TYPE_CHECKING:
@@ -106,6 +109,7 @@ class _Recorded:
     def carry_out(self, callbacks: list[TrainingHubCallback]) -> TrainingResult:
         run, directory = self.run, self.run.directory
         self._begin()
+        trackers = Trackers(run.parameters, self.manifest, directory, run.events)
         context = TrainingHubContext(
             output_dir=str(directory.path),
             run_dir=directory.path,
@@ -119,7 +123,7 @@ class _Recorded:
                 Interruption(self.control, "stop" in self.backend.controls) as interruption,
                 Console() as console,
                 Dispatcher(callbacks, context, self.control, run.parameters["callback_errors"]) as dispatcher,
-                Follower(directory.events, lambda event: self._receive(event, console, dispatcher)),
+                Follower(directory.events, partial(self._receive, (console, dispatcher, trackers))),
             ):
                 result = self.backend.train(run)
                 state = "stopped" if self.control.stop_asked and not self._reached_end(result) else "completed"
@@ -127,10 +131,12 @@ class _Recorded:
                 run.events.emit("end", state=state, metrics=result.metrics)
         except BaseException as error:
             failed = self._failed(error)
+            trackers.end(self.manifest["state"], error=error, artifacts=[directory.manifest])
             raise failed from (failed.__cause__ if isinstance(error, TrainingHubError) else error)
         self._write(
             state=result.state, end=time.time(), checkpoint=result.checkpoint, cause=self.control.stop_asked or None
         )
+        trackers.end(result.state, result.metrics, artifacts=[directory.manifest])
         if dispatcher.error is not None:
             raise self._with_checkpoint(dispatcher.error)
         if interruption.signal is signal.SIGTERM:
@@ -152,12 +158,12 @@ class _Recorded:
             logger.info("resume=True: there is no complete checkpoint yet; starting from the beginning")
         self._write()
 
-    def _receive(self, event: Event, console: Console, dispatcher: Dispatcher) -> None:
+    def _receive(self, readers: tuple[Console | Dispatcher | Trackers, ...], event: Event) -> None:
         self.run.patience.heard(event)
         if event["event"] == "start":
             self.run.directory.started()
-        console.receive(event)
-        dispatcher.receive(event)
+        for reader in readers:
+            reader.receive(event)
 
     def _reached_end(self, result: TrainingResult) -> bool:
         """Whether a run that was asked to stop was over before."""
@@ -168,6 +174,7 @@ class _Recorded:
         """Write down how the run ended, and give the error to raise."""
         ended = isinstance(error, KeyboardInterrupt)
         cause = error.number.name if isinstance(error, Ended) else str(error) or type(error).__name__
+        cause = without_credentials(cause)
         self.run.events.emit("fail", error=type(error).__name__, message=str(error))
         self._write(state="interrupted" if ended else "failed", end=time.time(), cause=cause)
         if isinstance(error, Ended) and error.number == signal.SIGTERM:

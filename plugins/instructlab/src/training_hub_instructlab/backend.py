@@ -24,6 +24,7 @@ from training_hub.request import dataset_options
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
+from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
 from training_hub_instructlab.rules import RESUME, accepted, data_directory, further_problems, rules, settings
 
@@ -115,8 +116,9 @@ def framework_problem() -> str | None:
 
 def job(run: Run) -> dict[str, Any]:
     """All that the processes need to know, as plain data."""
+    hidden = ("callbacks", *TRACKERS)
     return {
-        "values": {name: value for name, value in run.parameters.items() if name != "callbacks"},
+        "values": {name: value for name, value in run.parameters.items() if name not in hidden},
         "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
         "dataset": asdict(dataset_options(run.parameters)),
         "directory": str(run.directory.path),

@@ -28,13 +28,6 @@ OPTIONS: Mapping[str, str] = {
     "adamw_eps": "adamw_eps",
     "validation_split": "validation_split",
     "validation_frequency": "validation_frequency",
-    "mlflow_tracking_uri": "mlflow_tracking_uri",
-    "mlflow_experiment_name": "mlflow_experiment_name",
-    "mlflow_run_name": "mlflow_run_name",
-    "wandb_project": "wandb_project",
-    "wandb_entity": "wandb_entity",
-    "wandb_run_name": "wandb_run_name",
-    "tensorboard_log_dir": "tensorboard_log_dir",
 }
 """Fields of `TrainingArgs` whose value is given as an option of the script."""
 SWITCHES = (
@@ -63,8 +56,15 @@ ELSEWHERE = (
     "is_padding_free",
     "keep_last_checkpoint_only",
     "callbacks",
+    "mlflow_tracking_uri",
+    "mlflow_experiment_name",
+    "mlflow_run_name",
+    "wandb_project",
+    "wandb_entity",
+    "wandb_run_name",
+    "tensorboard_log_dir",
 )
-"""Fields of `TrainingArgs` that the script needs not: the hub's rows stand for them, or the framework ignores them."""
+"""Fields of `TrainingArgs` that the script needs not: the hub does it itself, or the framework ignores them."""
 
 
 def command(arguments: TrainingArgs, script: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +12,8 @@ from training_hub.batches import row_length
 from training_hub.devices import Devices
 from training_hub.errors import nearest
 from training_hub.parameters import Parameters
+from training_hub.trackers.asked import PARAMETERS as TRACKERS
+from training_hub.trackers.asked import TOLD
 from training_hub.translation import Rule, by_hub, exact, refused
 
 Settings: TypeAlias = dict[str, tuple[Any, str]]
@@ -105,17 +107,7 @@ def rules(devices: Devices, local: int) -> dict[str, Rule]:
         "rdzv_endpoint": by_hub("given to torchrun"),
         "master_addr": by_hub("given to torchrun"),
         "master_port": by_hub("given to torchrun"),
-        "wandb_project": exact("TrainingArgs.wandb_project", refuse=_needs_package("wandb_project", "wandb")),
-        "wandb_entity": exact("TrainingArgs.wandb_entity"),
-        "wandb_run_name": exact("TrainingArgs.wandb_run_name"),
-        "tensorboard_log_dir": exact(
-            "TrainingArgs.tensorboard_log_dir", refuse=_needs_package("tensorboard_log_dir", "tensorboard")
-        ),
-        "mlflow_tracking_uri": exact(
-            "TrainingArgs.mlflow_tracking_uri", refuse=_needs_package("mlflow_tracking_uri", "mlflow")
-        ),
-        "mlflow_experiment_name": exact("TrainingArgs.mlflow_experiment_name"),
-        "mlflow_run_name": exact("TrainingArgs.mlflow_run_name"),
+        **dict.fromkeys(TRACKERS, by_hub(TOLD)),
         "callbacks": refused("callbacks are not carried out yet; leave them out"),
         "save_samples": by_hub(
             "a checkpoint at the first step that reaches each multiple of so many rows; the framework alone would save "
@@ -250,15 +242,6 @@ def _no_sharding(parameters: Parameters, local: int) -> str | None:
             "FULL_SHARD or SHARD_GRAD_OP"
         )
     return None
-
-
-def _needs_package(name: str, package: str) -> Callable[[Parameters], str | None]:
-    def reason(parameters: Parameters) -> str | None:
-        if not parameters[name] or find_spec(package):
-            return None
-        return f"{package} is not installed: pip install {package}"
-
-    return reason
 
 
 def _liger(devices: Devices) -> str | None:

@@ -6,6 +6,7 @@ the script runs; nothing happens on import.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,15 @@ def share_out_padded_rows_evenly() -> None:
     # Compiled once here, and not again in each of the eight processes that load rows.
     packer([1], 1, 1, 0)
     sampler.batch_lengths_to_minibatches_padded = even
+
+
+def keep_its_trackers_off() -> None:
+    """Make the framework not track by itself, since the hub does. For 0.16.
+
+    It takes these variables for a wish, whatever its arguments say.
+    """
+    for name in ("WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+        os.environ.pop(name, None)
 
 
 def observe_steps(progress: Progress) -> None:

@@ -57,6 +57,7 @@ def train(job: dict[str, Any]) -> None:
         values, working, directory, events, progress, arguments.validation_frequency, counted_from=epoch_start
     )
     workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
+    workarounds.keep_its_trackers_off()
     workarounds.share_out_padded_rows_evenly()
     workarounds.observe_steps(progress)
     workarounds.decide_on_checkpoints(checkpoints.save)

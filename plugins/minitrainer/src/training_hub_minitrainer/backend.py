@@ -25,6 +25,7 @@ from training_hub.request import dataset_options
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
+from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
 from training_hub_minitrainer.layout import cache_directory, framework_directory, full_state_directory
 from training_hub_minitrainer.rules import HELD_BACK, OSFT_ONLY, contradictions, rules, settings
@@ -111,10 +112,11 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
 
 def job(run: Run) -> dict[str, Any]:
     """All that a worker needs to know, as plain data."""
+    hidden = ("callbacks", *TRACKERS)
     return {
         "algorithm": run.parameters.algorithm,
         "backend": run.backend,
-        "values": {name: value for name, value in run.parameters.items() if name != "callbacks"},
+        "values": {name: value for name, value in run.parameters.items() if name not in hidden},
         "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
         "dataset": asdict(dataset_options(run.parameters)),
         "directory": str(run.directory.path),

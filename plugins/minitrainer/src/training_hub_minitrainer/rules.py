@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from training_hub.devices import Devices
 from training_hub.parameters import Parameters
+from training_hub.trackers.asked import PARAMETERS as TRACKERS
+from training_hub.trackers.asked import TOLD
 from training_hub.translation import Rule, approximate, by_hub, exact, refused
 from training_hub_minitrainer.layout import framework_directory, rows_file
 
@@ -134,15 +135,7 @@ def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, R
         "nproc_per_node": launched,
         "nnodes": launched,
         **dict.fromkeys(("node_rank", "rdzv_id", "rdzv_endpoint", "master_addr", "master_port"), rendezvous),
-        "wandb_project": exact("TrainingArgs.wandb_project", refuse=_when("wandb_project", _wandb)),
-        "wandb_entity": exact("TrainingArgs.wandb_entity"),
-        "wandb_run_name": exact("TrainingArgs.wandb_run_name"),
-        "tensorboard_log_dir": refused("mini-trainer writes no TensorBoard logs; read events.jsonl, or use MLflow"),
-        "mlflow_tracking_uri": exact("TrainingArgs.mlflow_tracking_uri", refuse=_when("mlflow_tracking_uri", _mlflow)),
-        "mlflow_experiment_name": exact(
-            "TrainingArgs.mlflow_experiment_name", refuse=_when("mlflow_experiment_name", _mlflow)
-        ),
-        "mlflow_run_name": exact("TrainingArgs.mlflow_run_name", refuse=_when("mlflow_run_name", _mlflow)),
+        **dict.fromkeys(TRACKERS, by_hub(TOLD)),
         "callbacks": refused("callbacks are not carried out yet; leave them out"),
     }
 
@@ -208,18 +201,6 @@ def _liger(devices: Devices) -> str | None:
     if find_spec("liger_kernel"):
         return None
     return 'liger-kernel is not installed: pip install "training-hub-minitrainer[liger]"'
-
-
-def _wandb() -> str | None:
-    if not find_spec("wandb"):
-        return "wandb is not installed: pip install wandb"
-    if not os.environ.get("WANDB_API_KEY"):
-        return "mini-trainer asks for the variable WANDB_API_KEY, which is not set"
-    return None
-
-
-def _mlflow() -> str | None:
-    return None if find_spec("mlflow") else "mlflow is not installed: pip install mlflow"
 
 
 def _full_state(parameters: Parameters) -> str | None:

@@ -20,6 +20,7 @@ from training_hub.request import dataset_options
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
+from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
 from training_hub_trl.rules import rules, settings
 
@@ -96,7 +97,7 @@ def _outcome(path: Path) -> dict[str, Any]:
 
 def job(run: Run) -> dict[str, Any]:
     """All that a worker needs to know, as plain data."""
-    hidden = ("callbacks",)
+    hidden = ("callbacks", *TRACKERS)
     return {
         "algorithm": run.parameters.algorithm,
         "backend": run.backend,

@@ -10,6 +10,8 @@ from training_hub.arguments import fields_of
 from training_hub.batches import BatchPlan
 from training_hub.devices import Devices
 from training_hub.parameters import Parameters
+from training_hub.trackers.asked import PARAMETERS as TRACKERS
+from training_hub.trackers.asked import TOLD
 from training_hub.translation import Rule, approximate, by_hub, exact, refused
 
 Settings = dict[str, tuple[Any, str]]
@@ -57,6 +59,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
         "SFTConfig.logging_nan_inf_filter": (False, "a NaN must be seen"),
         "SFTConfig.save_strategy": ("no", "the hub says when to save"),
         "SFTConfig.save_total_limit": (None, "the hub makes room, once a newer checkpoint is complete"),
+        "SFTConfig.report_to": ("none", "the hub tells the trackers, from the events"),
         "SFTConfig.disable_tqdm": (True, "progress is read from the events"),
         "SFTConfig.ddp_find_unused_parameters": (False, "every trained weight takes part in each step"),
     }
@@ -135,20 +138,7 @@ def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "rdzv_endpoint": by_hub("given to torchrun"),
         "master_addr": by_hub("given to torchrun"),
         "master_port": by_hub("given to torchrun"),
-        "wandb_project": exact(
-            "SFTConfig.report_to",
-            _report_to,
-            note="with WANDB_PROJECT",
-            refuse=_needs_package("wandb_project", "wandb"),
-        ),
-        "wandb_entity": by_hub("WANDB_ENTITY"),
-        "wandb_run_name": exact("SFTConfig.run_name", lambda p: p["wandb_run_name"] or p["mlflow_run_name"]),
-        "tensorboard_log_dir": by_hub(
-            "TENSORBOARD_LOGGING_DIR", refuse=_needs_package("tensorboard_log_dir", "tensorboard")
-        ),
-        "mlflow_tracking_uri": by_hub("MLFLOW_TRACKING_URI", refuse=_needs_package("mlflow_tracking_uri", "mlflow")),
-        "mlflow_experiment_name": by_hub("MLFLOW_EXPERIMENT_NAME"),
-        "mlflow_run_name": by_hub("the run's name in MLflow"),
+        **dict.fromkeys(TRACKERS, by_hub(TOLD)),
         "callbacks": by_hub("called from the run's events; they can stop it, save, and set the learning rate"),
         "callback_errors": by_hub("stop or warn"),
         "resume": by_hub("weights, optimizer, schedule, order of rows and random state go on from a checkpoint"),
@@ -296,10 +286,6 @@ def _when(name: str, reason: Callable[[], str | None]) -> Callable[[Parameters],
     return lambda parameters: reason() if parameters[name] else None
 
 
-def _needs_package(name: str, package: str) -> Callable[[Parameters], str | None]:
-    return _when(name, lambda: None if find_spec(package) else f"{package} is not installed: pip install {package}")
-
-
 def _liger(devices: Devices) -> str | None:
     if devices.kind != "cuda":
         return f"Liger's kernels need a GPU, and there is {devices}"
@@ -339,11 +325,6 @@ def _eval_strategy(parameters: Mapping[str, Any]) -> str:
     if not (parameters["validation_split"] or parameters.get("eval_data_path")):
         return "no"
     return "steps" if parameters["validation_frequency"] or parameters.get("eval_steps") else "epoch"
-
-
-def _report_to(parameters: Mapping[str, Any]) -> list[str]:
-    trackers = {"wandb": "wandb_project", "tensorboard": "tensorboard_log_dir", "mlflow": "mlflow_tracking_uri"}
-    return [tracker for tracker, parameter in trackers.items() if parameters[parameter]]
 
 
 def _no_fsdp(options: Mapping[str, Any], devices: Devices) -> str | None:

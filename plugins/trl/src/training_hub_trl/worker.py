@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,7 +67,6 @@ def train(
     values = job["values"]
     directory = RunDirectory(Path(job["directory"]))
     events = EventLog(directory.events)
-    _set_tracker_variables(values)
     arguments = construct(SFTConfig, job["arguments"]["SFTConfig"])
     one_gpu(arguments)
     revision = job["arguments"]["from_pretrained"].get("revision") or "main"
@@ -103,18 +101,6 @@ def train(
 
 def _saves_final(values: dict[str, Any]) -> bool:
     return bool(values["save_final_checkpoint"] and values.get("save_model", True))
-
-
-def _set_tracker_variables(values: dict[str, Any]) -> None:
-    """Trackers of transformers take these from the environment alone."""
-    variables = {
-        "WANDB_PROJECT": "wandb_project",
-        "WANDB_ENTITY": "wandb_entity",
-        "TENSORBOARD_LOGGING_DIR": "tensorboard_log_dir",
-        "MLFLOW_TRACKING_URI": "mlflow_tracking_uri",
-        "MLFLOW_EXPERIMENT_NAME": "mlflow_experiment_name",
-    }
-    os.environ.update({name: str(values[key]) for name, key in variables.items() if values.get(key)})
 
 
 def main(train: Callable[[Job], dict[str, Any]] = train) -> None:
