@@ -1,1 +1,1 @@
-"""Readers of runs: what `training-hub runs`, `watch`, `plot` and `report` show. None of them writes into a run's files."""
+"""Readers of runs: `training-hub runs`, `watch`, `plot`, `report`. None of them writes into a run's own files."""

@@ -60,6 +60,7 @@ class Warned:
 
     message: str
     step: int | None
+    """The first at which it was given; None where it belongs to none."""
     times: int = 1
 
 
@@ -192,6 +193,7 @@ class History:
     def _warn(self, message: str, step: int | None) -> None:
         if warned := self.warnings.get(message):
             warned.times += 1
+            warned.step = None if warned.step is None or step is None else min(warned.step, step)
         elif len(self.warnings) < _MOST_WARNINGS:
             self.warnings[message] = Warned(message, step)
 
