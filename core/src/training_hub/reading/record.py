@@ -91,14 +91,14 @@ def load(path: str | os.PathLike[str]) -> RunRecord:
         RunNotFoundError: There is no run.
         RunFormatError: A newer version wrote it.
     """
-    directory = _directory(Path(path))
+    directory = directory_of(Path(path))
     manifest, damage = manifest_of(directory)
     return RunRecord(directory, manifest, _folded(directory, read_events(directory.events)), damage)
 
 
 def glance(path: Path) -> RunRecord:
     """Read of a run what a list shows: of long events only the end."""
-    directory = _directory(path)
+    directory = directory_of(path)
     manifest, damage = manifest_of(directory)
     return RunRecord(directory, manifest, _folded(directory, _last_events(directory.events)), damage)
 
@@ -141,6 +141,19 @@ def moment_text(moment: float) -> str:
         return "?"
 
 
+def directory_of(path: Path) -> RunDirectory:
+    """The run at a path, which may also be that of its manifest or events.
+
+    Raises:
+        RunNotFoundError: There is none.
+    """
+    directory = RunDirectory(path.parent if path.is_file() else path)
+    if not is_run(directory.path):
+        missing = "there is no such directory" if not path.exists() else "it holds neither run.json nor events.jsonl"
+        raise RunNotFoundError(f"{path} is no run: {missing}")
+    return directory
+
+
 def manifest_of(directory: RunDirectory) -> tuple[Manifest, str]:
     """A run's manifest, and what is wrong with it: a damaged one reads as empty.
 
@@ -151,14 +164,6 @@ def manifest_of(directory: RunDirectory) -> tuple[Manifest, str]:
         return read_manifest(directory.manifest) or Manifest({}), ""
     except DamagedManifestError as error:
         return Manifest({}), str(error)
-
-
-def _directory(path: Path) -> RunDirectory:
-    directory = RunDirectory(path.parent if path.is_file() else path)
-    if not is_run(directory.path):
-        missing = "there is no such directory" if not path.exists() else "it holds neither run.json nor events.jsonl"
-        raise RunNotFoundError(f"{path} is no run: {missing}")
-    return directory
 
 
 def _folded(directory: RunDirectory, events: Iterator[Event]) -> History:
