@@ -33,7 +33,7 @@ class Size:
     """About how many numbers stand along the horizontal axis."""
 
 
-WIDE, SMALL = Size(960, 320, 10), Size(320, 200, 4)
+WIDE, SMALL = Size(960, 320, 10), Size(320, 200, 6)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def _grid(x: _Axis, y: _Axis, size: Size) -> Iterator[str]:
         yield f'<line class="grid" x1="{_LEFT}" x2="{size.width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
         yield f'<text x="{_LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{_number(value)}</text>'
     for value in ticks(x.low, x.high, size.ticks):
-        yield f'<text x="{x.place(value):.1f}" y="{size.height - _BOTTOM + 15}" text-anchor="middle">{_number(value)}</text>'
+        at = x.place(value)
+        yield f'<text x="{at:.1f}" y="{size.height - _BOTTOM + 15}" text-anchor="middle">{_number(value)}</text>'
 
 
 def _curve(line: Line, x: _Axis, y: _Axis) -> Iterator[str]:

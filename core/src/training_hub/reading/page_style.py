@@ -34,7 +34,8 @@ h2 { font-size: 18px; margin: 40px 0 12px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 280px), 1fr)); gap: 16px; }
 figure { margin: 0; background: var(--panel); border: 1px solid var(--line); border-radius: 8px;
   padding: 12px 12px 6px; }
-figure.wide { grid-column: 1 / -1; }
+figure.wide { grid-column: 1 / -1; overflow-x: auto; }
+figure.wide svg { min-width: 800px; }
 figcaption { font-weight: 600; margin: 0 0 4px 4px; }
 figcaption i { font-style: normal; font-weight: 400; color: var(--faint); margin-left: 14px; white-space: nowrap; }
 figcaption i::before { content: ""; display: inline-block; width: 18px; height: 0; margin-right: 6px;
@@ -54,8 +55,8 @@ svg circle.validation { fill: var(--valid); }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); }
 th { color: var(--faint); font-weight: 500; font-size: 13px; }
-td { overflow-wrap: anywhere; }
-td:first-child { white-space: nowrap; }
+td, li { overflow-wrap: anywhere; }
+td:not(:last-child):not(.value) { white-space: nowrap; }
 td.from { color: var(--faint); }
 code, pre, td.value { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace;
   font-size: 13px; }
