@@ -150,7 +150,15 @@ def test_a_stream_of_a_newer_version_is_refused() -> None:
         fold([{"event": "start", "schema": 2}])
 
 
-ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=2) | st.lists(st.none())
+ANYTHING = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([2**63, -(2**63), 10**400])
+    | st.floats()
+    | st.text(max_size=2)
+    | st.lists(st.none())
+)
 KINDS = st.sampled_from(["start", "step", "eval", "save", "samples", "warning", "stop", "fail", "end", "other"])
 FIELDS = st.sampled_from(
     ["time", "step", "max_steps", "loss", "tokens", "validation_loss", "resumed_from", "message", "samples"]

@@ -95,7 +95,7 @@ class History:
         if event["event"] == "start":
             self._start(event)
         self._pass_time(event)
-        step = whole(event, "step")
+        step = _step(event)
         match event["event"]:
             case "step" if step is not None:
                 self._step(step, event)
@@ -199,6 +199,7 @@ class History:
 
 
 _MOST_WARNINGS = 1000
+_MOST_STEPS = 1 << 62
 
 
 def fold(events: Iterable[Event]) -> History:
@@ -207,6 +208,11 @@ def fold(events: Iterable[Event]) -> History:
     for event in events:
         history.receive(event)
     return history
+
+
+def _step(event: Event) -> int | None:
+    step = whole(event, "step")
+    return step if step is not None and abs(step) < _MOST_STEPS else None
 
 
 def _until(event: Event, step: int) -> bool:

@@ -128,9 +128,9 @@ def last_news(directory: RunDirectory) -> float | None:
     return since if time.time() - since > QUIET else None
 
 
-def silence_text(since: float) -> str:
-    """`no news since ...`, and how long that is."""
-    return f"no news since {moment_text(since)} ({duration_text(time.time() - since)} ago)"
+def silence_text(since: float, ago: float | None = None) -> str:
+    """`no news since ...`, and how long that is; by default by this machine's clock."""
+    return f"no news since {moment_text(since)} ({duration_text(time.time() - since if ago is None else ago)} ago)"
 
 
 def moment_text(moment: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training_hub.errors import RunFormatError
+from training_hub.reading import record
 from training_hub.reading.history import History
 from training_hub.reading.manifest import Manifest
 from training_hub.reading.record import RunRecord, directory_of, manifest_of
@@ -32,6 +33,7 @@ class Watched:
         self.history = History()
         self._pace = Pace()
         self._news = time.monotonic()
+        self._looked = self._heard = False
 
     @property
     def record(self) -> RunRecord:
@@ -44,6 +46,20 @@ class Watched:
             return True
         return self.history.ended and (state is None or time.monotonic() - self._news > PATIENCE)
 
+    @property
+    def silence(self) -> str | None:
+        """What to say of a run under way that tells nothing.
+
+        Before the first news only the times of its files can be judged. From then on this machine's own clock counts:
+        the disk's may be another machine's, and be wrong.
+        """
+        if self.ended:
+            return None
+        waited = time.monotonic() - self._news
+        if not self._heard and (since := self.record.silent_since) is not None:
+            return record.silence_text(since, max(waited, time.time() - since))
+        return record.silence_text(time.time() - waited, waited) if waited > record.QUIET else None
+
     def look(self, receive: Callable[[Event], None] = lambda event: None) -> None:
         """Read what is new, and hand each new event on.
 
@@ -54,10 +70,11 @@ class Watched:
         self.manifest, self.damage = manifest_of(self.directory)
         if self._tail.replaced():
             self._begin()
+        first, self._looked = not self._looked, True
         try:
             for event in self._tail.new():
                 self.history.receive(event)
-                self._news = time.monotonic()
+                self._news, self._heard = time.monotonic(), not first
                 if event["event"] == "step":
                     self.last_step, self.seconds_left = event, self._pace.seconds_left(event)
                 receive(event)

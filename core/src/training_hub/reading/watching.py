@@ -12,7 +12,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from training_hub.reading.record import silence_text
 from training_hub.reading.sparkline import sparkline
 from training_hub.reading.watched import Watched
 from training_hub.runs.console import SHARE, SILENCE
@@ -57,13 +56,14 @@ def _watch_lines(watched: Watched, out: Console) -> None:
     lines = _Lines(out)
     watched.look()
     lines.so_far(watched)
-    said = None
+    silent = False
     while not watched.ended:
         time.sleep(INTERVAL)
         watched.look(lines.receive)
-        if (since := watched.record.silent_since) is not None and since != said:
-            lines.say(silence_text(since))
-        said = since
+        silence = watched.silence
+        if silence and not silent:
+            lines.say(silence)
+        silent = silence is not None
     lines.end(watched)
 
 
@@ -137,8 +137,8 @@ def picture(watched: Watched) -> RenderableType:
         parts.append(Text.assemble(("warning: ", "yellow"), watched.damage))
     if watched.ended:
         parts += [Text(), Text(_verdict(watched), style=colour)]
-    elif (since := record.silent_since) is not None:
-        parts += [Text(), Text(f"{silence_text(since)}; was it killed?", style="yellow")]
+    elif silence := watched.silence:
+        parts += [Text(), Text(f"{silence}; was it killed?", style="yellow")]
     return Panel(Group(*parts), title=Text(str(record.path)), title_align="left", width=_WIDTH, border_style="dim")
 
 
