@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from training_hub.reading.thinning import Point, thinned
+from training_hub.reading.thinning import Point
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 34
-_POINTS = 800
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ def chart(title: str, lines: Sequence[Line], across: str, size: Size, marks: Seq
     Returns:
         An `svg` element; empty where there is nothing to draw.
     """
-    shown = [Line(line.name, thinned(line.points, _POINTS), line.style, line.marked) for line in lines]
-    finite = [point for line in shown for point in line.points if _finite(point)]
+    finite = [point for line in lines for point in line.points if _finite(point)]
     if not finite:
         return ""
     right, bottom = size.width - _RIGHT, size.height - _BOTTOM
@@ -70,7 +68,7 @@ def chart(title: str, lines: Sequence[Line], across: str, size: Size, marks: Seq
     parts = [
         *_grid(x, y, size),
         *_marks([mark for mark in marks if x.low <= mark <= x.high], x, bottom),
-        *(part for line in shown for part in _curve(line, x, y)),
+        *(part for line in lines for part in _curve(line, x, y)),
         f'<text x="{(right + _LEFT) / 2:.0f}" y="{size.height - 3}" text-anchor="middle">{escape(across)}</text>',
     ]
     box = f'viewBox="0 0 {size.width} {size.height}"'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,18 +73,28 @@ def smoothing(ema: float | bool | None) -> float | None:
 
 
 def _losses(label: str, path: str, history: History, weight: float | None, against: Against) -> LossCurves:
-    column = _COLUMNS[against]
-    training = list(points(history.steps, "loss", column))
-    if not len(history.steps) and not len(history.evaluations):
+    column, steps, evaluations = _COLUMNS[against], history.steps, history.evaluations
+    if not len(steps) and not len(evaluations):
         raise ParameterError(f"{path}: it tells of no loss yet")
-    if (len(history.steps) and not training) or (against == "time" and not any(history.steps["seconds"])):
+    if not _tells(history, against):
         raise ParameterError(f"{path}: it does not tell of {against}; plot it against steps")
+    smooth = averaged(points(steps, "loss", column), weight) if weight else None
     return LossCurves(
         label,
-        thinned(training),
-        thinned(averaged(training, weight)) if weight else None,
-        thinned([point for point in points(history.evaluations, "validation_loss", column) if math.isfinite(point[0])]),
+        thinned(points(steps, "loss", column), len(steps)),
+        None if smooth is None else thinned(smooth, len(steps)),
+        thinned(points(evaluations, "validation_loss", column), len(evaluations)),
     )
+
+
+def _tells(history: History, against: Against) -> bool:
+    match against:
+        case "steps":
+            return True
+        case "tokens":
+            return history.steps.last("tokens") is not None
+        case "time":
+            return any(history.steps["seconds"])
 
 
 def _distinct(names: list[tuple[str, str]]) -> list[str]:

@@ -12,10 +12,11 @@ from typing import Any
 
 from training_hub.errors import OutputDirectoryError
 from training_hub.reading.chart import SMALL, WIDE, Line, chart
-from training_hub.reading.history import points
+from training_hub.reading.history import Series, points
 from training_hub.reading.page_style import STYLE
 from training_hub.reading.record import RunRecord, load, moment_text
 from training_hub.reading.reproduction import call, conditions, install_line
+from training_hub.reading.thinning import Point, thinned
 from training_hub.runs.events import Event
 from training_hub.runs.figures import count_text, duration_text, loss_text, whole
 
@@ -112,8 +113,8 @@ def _curves(run: RunRecord) -> str:
     loss = chart(
         "training and validation loss by step",
         [
-            Line("training", list(points(steps, "loss", "steps")), "training"),
-            Line("validation", list(points(evaluations, "validation_loss", "steps")), "validation", marked=True),
+            Line("training", _drawn(steps, "loss"), "training"),
+            Line("validation", _drawn(evaluations, "validation_loss"), "validation", marked=True),
         ],
         "step",
         WIDE,
@@ -129,10 +130,18 @@ def _curves(run: RunRecord) -> str:
         "tokens_per_second": "Tokens a second",
     }
     for name, title in others.items():
-        told = [point for point in points(steps, name, "steps") if not math.isnan(point[1])]
-        if told and (svg := chart(f"{title} by step", [Line(title, told, "training")], "step", SMALL, resumed)):
+        told = _drawn(steps, name)
+        if svg := chart(f"{title} by step", [Line(title, told, "training")], "step", SMALL, resumed):
             drawn.append(f"<figure><figcaption>{title}</figcaption>{svg}</figure>")
     return _section("Curves", f'<div class="charts">{"".join(drawn)}</div>' if drawn else "")
+
+
+def _drawn(series: Series, name: str) -> list[Point]:
+    """As much of a figure's curve as can be seen."""
+    return thinned(points(series, name, "steps"), len(series), _POINTS)
+
+
+_POINTS = 1000
 
 
 def _samples(run: RunRecord) -> str:
