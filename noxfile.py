@@ -102,7 +102,7 @@ def tests(session: nox.Session, environment: str) -> None:
             with_framework(session, environment)
             paths = [f"plugins/{environment}/tests", "tests/data"]
     if environment == "core":
-        install(session, "pyarrow")
+        install(session, "matplotlib", "pyarrow")
     test(session, *paths)
 
 

@@ -28,7 +28,19 @@ def test_version() -> None:
 def test_help_lists_the_commands() -> None:
     result = run("--help")
     assert result.returncode == 0
-    for name in ("train", "plan", "backends", "schema", "demo", "--install-completion", "--debug"):
+    for name in (
+        "train",
+        "plan",
+        "backends",
+        "schema",
+        "demo",
+        "runs",
+        "watch",
+        "plot",
+        "report",
+        "--install-completion",
+        "--debug",
+    ):
         assert name in result.stdout
 
 
@@ -37,14 +49,24 @@ def test_no_arguments_at_all_show_help() -> None:
     assert "backends" in result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "sft", "--help"], ["backends"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["train", "sft", "--help"],
+        ["runs", "compare", "--help"],
+        ["plot", "--help"],
+        ["backends"],
+        ["--version"],
+    ],
+)
 def test_quick_commands_import_nothing_heavy(arguments: list[str]) -> None:
     script = textwrap.dedent(
         f"""
         import sys
         from training_hub.cli import main
         code = main({arguments!r})
-        heavy = {{"torch", "transformers", "datasets", "pydantic", "rich.markdown"}} & set(sys.modules)
+        heavy = {{"torch", "transformers", "datasets", "pydantic", "rich.markdown", "matplotlib"}} & set(sys.modules)
         sys.exit(f"imported {{heavy}}" if heavy else code)
         """
     )

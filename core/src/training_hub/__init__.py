@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
     from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
     from training_hub.hookspecs import hookimpl
+    from training_hub.reading.plot import plot_loss
     from training_hub.registry import AlgorithmRegistry
     from training_hub.runs.result import TrainingResult
     from training_hub.selection import create_algorithm
@@ -43,6 +44,7 @@ _HOMES = {
     "hookimpl": "training_hub.hookspecs",
     "lora_sft": "training_hub.algorithms.lora_sft",
     "osft": "training_hub.algorithms.osft",
+    "plot_loss": "training_hub.reading.plot",
     "sft": "training_hub.algorithms.sft",
 }
 
@@ -65,6 +67,7 @@ __all__ = [
     "hookimpl",
     "lora_sft",
     "osft",
+    "plot_loss",
     "sft",
 ]
 

@@ -74,6 +74,18 @@ class ResumeError(UserError, ValueError):
     """A run cannot go on as asked: there is nothing to go on from, or what was asked differs from what ran."""
 
 
+class RunNotFoundError(UserError, FileNotFoundError):
+    """There is no run, and no metrics file of a framework, at the path given."""
+
+
+class RunFormatError(UserError, ValueError):
+    """A run is there and cannot be read: a newer version wrote it, or its files are damaged."""
+
+
+class ExtraMissingError(UserError, ImportError):
+    """Something was asked for that needs a package which the core does without."""
+
+
 class TrainingFailedError(TrainingHubError, RuntimeError):
     """Training started and did not finish."""
 

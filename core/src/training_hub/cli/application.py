@@ -132,3 +132,94 @@ def demo(
     from training_hub.cli.demo import run_demo
 
     run_demo(output_dir)
+
+
+runs = typer.Typer(
+    cls=PlainGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings=SETTINGS,
+    help="List runs, show one, compare several.",
+)
+app.add_typer(runs, name="runs", subcommand_metavar="COMMAND [OPTIONS]")
+
+Run = Annotated[Path, typer.Argument(metavar="DIR", help="Directory of the run.")]
+Runs = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Directories of the runs.")]
+
+
+@runs.command("list", cls=GroupedCommand, context_settings=SETTINGS)
+def list_runs(
+    places: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Where to look, also in subdirectories; here.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first."""
+    from training_hub.cli.runs import print_list
+
+    print_list(places or [Path()], as_json=as_json)
+
+
+@runs.command(cls=GroupedCommand, context_settings=SETTINGS)
+def show(directory: Run, as_json: AsJson = False) -> None:
+    """Show what ran and what came of it."""
+    from training_hub.cli.runs import print_run
+
+    print_run(directory, as_json=as_json)
+
+
+@runs.command(cls=GroupedCommand, context_settings=SETTINGS)
+def compare(directories: Runs, as_json: AsJson = False) -> None:
+    """Show what runs differ in, and their losses beside each other."""
+    from training_hub.cli.runs import print_comparison
+
+    print_comparison(directories, as_json=as_json)
+
+
+@app.command(cls=GroupedCommand, context_settings=SETTINGS)
+def watch(directory: Run) -> None:
+    """Follow a run, from another terminal or machine; ends with it."""
+    from training_hub.reading.watching import watch as follow
+
+    follow(directory)
+
+
+@app.command(cls=GroupedCommand, context_settings=SETTINGS)
+def plot(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Runs, or metrics files of a framework alone.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="A .png or .svg file to write.", show_default=True)
+    ] = Path("loss.png"),
+    against: Annotated[
+        str, typer.Option("--against", metavar="WORD", help="steps, tokens or time.", show_default=True)
+    ] = "steps",
+    ema: Annotated[
+        float | None, typer.Option("--ema", metavar="NUMBER", help="Smooth by a moving average: 0 to 1, such as 0.9.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", metavar="TEXT", help="Name of a run; once for each, in order.")
+    ] = None,
+) -> None:
+    """Plot training and validation losses of several runs."""
+    from typing import cast
+
+    from training_hub.reading.curves import Against
+    from training_hub.reading.plot import plot_loss
+
+    plot_loss(directories, labels=label or None, ema=ema, against=cast(Against, against), output=output)
+    typer.echo(str(output))
+
+
+@app.command(cls=GroupedCommand, context_settings=SETTINGS)
+def report(
+    directory: Run,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="The file to write; report.html in the run.")
+    ] = None,
+) -> None:
+    """Write a page of HTML about a run, whole in one file."""
+    from training_hub.reading.report import write_report
+
+    typer.echo(str(write_report(directory, output)))

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import sys
 import textwrap
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from training_hub.cli.plan import Plan, as_data, command, is_secret
+from training_hub.cli.tables import console, table
 from training_hub.parameters.resolution import CALL
 from training_hub.translation import Item
 
 _WORDS = {"exact": "exact", "approximate": "approximate", "hub": "by hub", "unused": "unused", "refused": "refused"}
 _TABLE_WIDTH = 100
 """Narrower screens get a paragraph for each parameter."""
-_FILE_WIDTH = 320
-"""Columns where no screen says how many: in files and pipes."""
 _COLOURS = {"exact": "green", "approximate": "yellow", "hub": "cyan", "unused": "dim", "refused": "bold red"}
 
 
@@ -32,7 +28,7 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(as_data(plan), indent=2, default=str))
         return
-    out = _console()
+    out = console()
     out.print(Text(f"{plan.parameters.algorithm}: {plan.backend.chosen_because}", style="bold"))
     if plan.checked:
         out.print(Text(plan.checked))
@@ -53,13 +49,6 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         )
     _print_processes(out, plan)
     _print_verdict(out, plan)
-
-
-def _console() -> Console:
-    out = Console(highlight=False, markup=False, emoji=False)
-    if not sys.stdout.isatty() and "COLUMNS" not in os.environ:
-        out.width = _FILE_WIDTH
-    return out
 
 
 def _print_verdict(out: Console, plan: Plan) -> None:
@@ -88,10 +77,10 @@ def _print_items(out: Console, plan: Plan) -> None:
     )
     out.print()
     if out.width >= _TABLE_WIDTH:
-        table = _table("parameter", "value", "from", "", "becomes")
+        listed = table("parameter", "value", "from", "", "becomes")
         for item in shown:
-            table.add_row(Text(item.parameter), *_cells(plan, item))
-        out.print(table)
+            listed.add_row(Text(item.parameter), *_cells(plan, item))
+        out.print(listed)
     else:
         for item in shown:
             value, origin, how, becomes = _cells(plan, item)
@@ -128,21 +117,14 @@ def _becomes(item: Item, secret: bool) -> Text:
     return Text.assemble(*parts)
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
-    return table
-
-
 def _print_settings(out: Console, plan: Plan) -> None:
     if not plan.translation or not plan.translation.settings:
         return
-    table = _table("set by the backend", "value", "why")
+    listed = table("set by the backend", "value", "why")
     for item in plan.translation.settings:
-        table.add_row(Text(item.argument), Text(_value(item.argument_value)), Text(item.note, style="dim"))
+        listed.add_row(Text(item.argument), Text(_value(item.argument_value)), Text(item.note, style="dim"))
     out.print()
-    out.print(table)
+    out.print(listed)
 
 
 def _print_processes(out: Console, plan: Plan) -> None:

@@ -11,6 +11,7 @@ Every event has `event` (its kind), `time` (seconds since the epoch) and the fie
 - `save`: `step`, `checkpoint` (a directory; the event comes when it is complete)
 - `epoch`: `epoch` (passes over the rows done, a whole number), `step`
 - `warning`: `message`
+- `samples`: `step`, `samples` (a list of `prompt` and `completion`): what the model said at that step
 - `stop`: `step`, `reason`: training ends before its last step because somebody asked for it
 - `fail`: `error`, `message`
 - `end`: `state` (`completed` or `stopped`), `metrics`
@@ -33,6 +34,11 @@ from typing import Any, TypeAlias
 from training_hub.credentials import without_credentials
 
 Event: TypeAlias = dict[str, Any]
+
+ENDINGS = ("stop", "fail", "end")
+"""Kinds after which a run tells no step, unless it is resumed."""
+
+_BEGINNING = '{"event": "'
 
 SCHEMA = 1
 """Version of the list above; raised when a reader of an older one would misread a stream."""
@@ -73,29 +79,91 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def live_events(events: Iterable[Event]) -> list[Event]:
-    """The events that count: what a resumed run told anew replaces what it told before."""
+    """The events that count: what a resumed run told anew replaces what it told before.
+
+    They are all held at once; `training_hub.reading.history` keeps of a long stream what its readers need.
+    """
     kept: list[Event] = []
     for event in events:
-        if event["event"] == "start" and event.get("resumed_from") is not None:
-            reached = event["resumed_from"]
+        if (reached := resumed_from(event)) is not None:
             kept = [old for old in kept if not _after(old, reached)]
         kept.append(event)
     return kept
 
 
+def resumed_from(event: Event) -> int | None:
+    """The step from which a `start` goes on; None for a beginning and for every other event."""
+    step = event.get("resumed_from")
+    return step if event["event"] == "start" and isinstance(step, int) and not isinstance(step, bool) else None
+
+
 def _after(event: Event, step: int) -> bool:
     """Whether an event tells of a time after a step, or that the run had ended there."""
-    return event["event"] in ("stop", "fail", "end") or (isinstance(event.get("step"), int) and event["step"] > step)
+    return event["event"] in ENDINGS or (isinstance(event.get("step"), int) and event["step"] > step)
 
 
 def _parsed(line: str) -> Event | None:
     if not line.endswith("\n"):
         return None
+    event = _decoded(line)
+    begin = 0
+    # A line that a crash cut off may be followed, on the same line, by the first event of the run that goes on.
+    while event is None and (begin := line.find(_BEGINNING, begin + 1)) > 0:
+        event = _decoded(line[begin:])
+    return event
+
+
+def _decoded(text: str) -> Event | None:
     try:
-        event = json.loads(line)
-    except ValueError:
+        event = json.loads(text)
+    # A number of thousands of digits and arrays without end are no events either.
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and "event" in event else None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+class Tail:
+    """Gives the events that were added to a stream since it was last asked, in blocks: a stream may be long."""
+
+    BLOCK = 1 << 20
+
+    def __init__(self, path: Path, *, last: int | None = None) -> None:
+        """Follow a stream.
+
+        Args:
+            path: Its file, which need not be there yet.
+            last: Begin so many bytes before its end, at the next whole line; by default at its beginning.
+        """
+        self.path = path
+        self._position = 0 if last is None or not path.exists() else max(0, path.stat().st_size - last)
+        self._file: int | None = None
+
+    def replaced(self) -> bool:
+        """Whether another stream has taken the place of the one read so far; it is then read from its beginning."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return False
+        # Inodes are used again; a stream only ever grows.
+        new = self._file is not None and (status.st_ino != self._file or status.st_size < self._position)
+        if new:
+            self._position = 0
+        self._file = status.st_ino
+        return new
+
+    def new(self) -> Iterator[Event]:
+        """Every whole event after those given before; a line under way is left for the next time."""
+        if not self.path.exists():
+            return
+        rest = b""
+        with self.path.open("rb") as stream:
+            stream.seek(self._position)
+            while block := stream.read(self.BLOCK):
+                *lines, rest = (rest + block).split(b"\n")
+                for line in lines:
+                    self._position += len(line) + 1
+                    if (event := _parsed(line.decode("utf-8", errors="replace") + "\n")) is not None:
+                        yield event
 
 
 class Follower:

@@ -13,7 +13,12 @@ from training_hub.runs.events import Event
 def number(event: Event, name: str) -> float | None:
     """A field as a number; None when it is missing or something else."""
     value = event.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def whole(event: Event, name: str) -> int | None:

@@ -1,0 +1,228 @@
+"""What a run's events come to: its curves, and what else happened. Events of any number are folded as they pass."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any
+
+from training_hub.errors import RunFormatError
+from training_hub.runs.events import ENDINGS, SCHEMA, Event, resumed_from
+from training_hub.runs.figures import number, whole
+
+LEAP = 86_400.0
+"""Seconds between two events beyond which a clock was set rather than time has passed."""
+LEARNING = ("loss", "learning_rate", "grad_norm", "tokens", "tokens_per_second", "epoch")
+"""Figures of a step that are kept; `seconds` is added: time in training, pauses between attempts left out."""
+VALIDATION = ("validation_loss", "tokens", "epoch")
+
+
+class Series:
+    """Figures by step, in columns of machine numbers; a figure that is missing is NaN."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.steps = array("q")
+        self.columns = {name: array("d") for name in (*names, "seconds")}
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __getitem__(self, name: str) -> array[float]:
+        return self.columns[name]
+
+    def add(self, step: int, **figures: float | None) -> None:
+        self.steps.append(step)
+        for name, column in self.columns.items():
+            value = figures.get(name)
+            column.append(math.nan if value is None else value)
+
+    def cut(self, step: int) -> None:
+        """Forget what comes after a step."""
+        if not self.steps or max(self.steps) <= step:
+            return
+        self.columns = {
+            name: array("d", compress(column, (at <= step for at in self.steps)))
+            for name, column in self.columns.items()
+        }
+        self.steps = array("q", (at for at in self.steps if at <= step))
+
+    def last(self, name: str) -> float | None:
+        """The newest value of a figure that was told."""
+        return next((value for value in reversed(self.columns[name]) if not math.isnan(value)), None)
+
+
+@dataclass
+class Warned:
+    """A warning, and how many times it was given."""
+
+    message: str
+    step: int | None
+    """The first at which it was given; None where it belongs to none."""
+    times: int = 1
+
+
+class History:
+    """The fold of a stream. It takes about 70 bytes a step, however much the framework told besides."""
+
+    def __init__(self) -> None:
+        self.steps = Series(LEARNING)
+        """Steps whose loss was told."""
+        self.evaluations = Series(VALIDATION)
+        self.reached: int | None = None
+        """The last step, told with figures or without."""
+        self.max_steps: int | None = None
+        self.starts: list[Event] = []
+        self.saves: list[Event] = []
+        self.samples: list[Event] = []
+        self.warnings: dict[str, Warned] = {}
+        self.endings: list[Event] = []
+        """`stop`, `fail` and `end` of the newest attempt."""
+        self.first_time: float | None = None
+        self.last_time: float | None = None
+        """When the first and the newest event happened, by the clock of the machine that trained."""
+        self._clock: float | None = None
+        self._seconds = 0.0
+
+    def receive(self, event: Event) -> None:
+        """Take note of the next event.
+
+        Raises:
+            RunFormatError: A newer version wrote the stream.
+        """
+        if event["event"] == "start":
+            self._start(event)
+        self._pass_time(event)
+        step = _step(event)
+        match event["event"]:
+            case "step" if step is not None:
+                self._step(step, event)
+            case "eval" if step is not None:
+                self._evaluation(step, event)
+            case "save":
+                self.saves.append(event)
+            case "samples":
+                self.samples.append(event)
+            case "warning":
+                self._warn(str(event.get("message", "")), step)
+            case kind if kind in ENDINGS:
+                self.endings.append(event)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the newest attempt has told of its end."""
+        return any(event["event"] in ("fail", "end") for event in self.endings)
+
+    @property
+    def seconds(self) -> float:
+        """Time in training, up to the newest event."""
+        return self._seconds
+
+    def ending(self, kind: str) -> Event | None:
+        """The newest `stop`, `fail` or `end`."""
+        return next((event for event in reversed(self.endings) if event["event"] == kind), None)
+
+    def resumptions(self) -> list[int]:
+        """The steps from which training went on."""
+        return [step for event in self.starts if (step := resumed_from(event)) is not None]
+
+    def best_validation(self) -> tuple[int, float] | None:
+        """Step and value of the lowest validation loss."""
+        found = [
+            (value, step)
+            for step, value in zip(self.evaluations.steps, self.evaluations["validation_loss"], strict=True)
+            if math.isfinite(value)
+        ]
+        if not found:
+            return None
+        value, step = min(found)
+        return step, value
+
+    def _start(self, event: Event) -> None:
+        schema = event.get("schema")
+        if isinstance(schema, int) and schema > SCHEMA:
+            raise RunFormatError(
+                f"its events are of schema {schema} and this version of training-hub reads up to {SCHEMA}; "
+                f"pip install --upgrade training-hub"
+            )
+        if (step := resumed_from(event)) is not None:
+            self._go_back(step)
+        self.starts.append(event)
+        self.max_steps = whole(event, "max_steps") or self.max_steps
+
+    def _go_back(self, step: int) -> None:
+        self.steps.cut(step)
+        self.evaluations.cut(step)
+        self.saves = [event for event in self.saves if _until(event, step)]
+        self.samples = [event for event in self.samples if _until(event, step)]
+        self.warnings = {text: warned for text, warned in self.warnings.items() if (warned.step or 0) <= step}
+        self.endings = []
+        self.reached = min(self.reached, step) if self.reached is not None else None
+        # The pause between two attempts, and the work that is done again, are no training time of what counts.
+        self._clock = None
+        self._seconds = self.steps["seconds"][-1] if self.steps else 0.0
+
+    def _pass_time(self, event: Event) -> None:
+        now = number(event, "time")
+        if now is None or not math.isfinite(now):
+            return
+        if self._clock is not None and 0 < now - self._clock <= LEAP:
+            self._seconds += now - self._clock
+        self._clock = self.last_time = now
+        self.first_time = now if self.first_time is None else self.first_time
+
+    def _step(self, step: int, event: Event) -> None:
+        self.reached = step
+        self.max_steps = whole(event, "max_steps") or self.max_steps
+        if (loss := number(event, "loss")) is not None:
+            others = {name: number(event, name) for name in LEARNING[1:]}
+            self.steps.add(step, loss=loss, seconds=self._seconds, **others)
+
+    def _evaluation(self, step: int, event: Event) -> None:
+        if (loss := number(event, "validation_loss")) is not None:
+            self.evaluations.add(
+                step,
+                validation_loss=loss,
+                seconds=self._seconds,
+                tokens=self.steps.last("tokens"),
+                epoch=number(event, "epoch"),
+            )
+
+    def _warn(self, message: str, step: int | None) -> None:
+        if warned := self.warnings.get(message):
+            warned.times += 1
+            warned.step = None if warned.step is None or step is None else min(warned.step, step)
+        elif len(self.warnings) < _MOST_WARNINGS:
+            self.warnings[message] = Warned(message, step)
+
+
+_MOST_WARNINGS = 1000
+_MOST_STEPS = 1 << 62
+
+
+def fold(events: Iterable[Event]) -> History:
+    """The history that a stream tells."""
+    history = History()
+    for event in events:
+        history.receive(event)
+    return history
+
+
+def _step(event: Event) -> int | None:
+    step = whole(event, "step")
+    return step if step is not None and abs(step) < _MOST_STEPS else None
+
+
+def _until(event: Event, step: int) -> bool:
+    told = whole(event, "step")
+    return told is None or told <= step
+
+
+def points(series: Series, name: str, against: str) -> Iterator[tuple[float, float]]:
+    """A curve: where a figure was told and what it was; `against` is `steps` or another figure."""
+    across: Any = series.steps if against == "steps" else series[against]
+    for x, y in zip(across, series[name], strict=True):
+        if not math.isnan(x):
+            yield x, y

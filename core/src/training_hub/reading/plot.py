@@ -1,0 +1,125 @@
+"""Loss curves as a picture, by matplotlib."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training_hub.errors import ExtraMissingError, ParameterError
+from training_hub.reading.curves import TITLES, Against, LossCurves, loss_curves
+from training_hub.reading.thinning import Point
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg")
+COLOURS = ("#2a78c8", "#d9622b", "#2e9e6b", "#8a5cc2", "#c23f78", "#8c7a1f", "#3a9fb0", "#6b6b6b")
+"""Told apart by people who see few colours, on white and on dark."""
+
+
+def plot_loss(
+    runs: Sequence[str | os.PathLike[str]] | str | os.PathLike[str],
+    *,
+    labels: Sequence[str] | None = None,
+    ema: float | bool | None = None,
+    against: Against = "steps",
+    output: str | os.PathLike[str] | None = None,
+) -> Figure:
+    """Plot training and validation losses of one or several runs.
+
+    Args:
+        runs: Directories of runs, or metrics files of instructlab-training, mini-trainer or TRL (or directories that
+            hold one).
+        labels: A name for each; by default the directory's.
+        ema: Smooth the training loss by an exponential moving average: True, or the weight of what came before (0 to
+            1). The values themselves stay visible, faint.
+        against: `steps`, `tokens` (trained so far) or `time` (in training, without pauses between attempts).
+        output: Where to write it: a .png or .svg file.
+
+    Returns:
+        The figure of matplotlib, to go on with.
+
+    Raises:
+        RunNotFoundError: There is no run at a path.
+        RunFormatError: A run cannot be read.
+        ParameterError: The arguments do not fit together.
+        ExtraMissingError: matplotlib is not installed.
+    """
+    target = _target(output)
+    paths = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+    figure = _empty()
+    _fill(figure, loss_curves(paths, labels=labels, ema=ema, against=against), against)
+    if target:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(target, dpi=150)
+        except OSError as error:
+            raise ParameterError(f"{target} cannot be written: {error.strerror or error}") from error
+    return figure
+
+
+def _target(output: str | os.PathLike[str] | None) -> Path | None:
+    target = Path(output) if output is not None else None
+    if target and target.suffix.lower() not in FORMATS:
+        raise ParameterError(f"{target}: a plot is written as .png or .svg; end the name with one of them")
+    return target
+
+
+def _empty() -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ExtraMissingError(
+            f'plots are drawn by matplotlib, which cannot be imported ({error}); pip install "training-hub[plot]"'
+        ) from error
+    # Not pyplot: it keeps every figure, and chooses a window system.
+    return Figure(figsize=(8, 4.8), layout="constrained")
+
+
+def _fill(figure: Figure, curves: Sequence[LossCurves], against: Against) -> None:
+    axes = figure.add_subplot()
+    scale, unit = _scale(curves) if against == "time" else (1.0, "")
+    for index, curve in enumerate(curves):
+        _draw(axes, curve, COLOURS[index % len(COLOURS)], scale)
+    axes.set_xlabel(TITLES[against].format(unit=unit))
+    axes.set_ylabel("loss, nats a token")
+    axes.grid(visible=True, alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def _draw(axes: Any, curve: LossCurves, colour: str, scale: float) -> None:
+    # An underscore at the beginning would hide the label from the legend.
+    label = f" {curve.label}" if curve.label.startswith("_") else curve.label
+    # A dollar sign would begin a formula.
+    label = label.replace("$", r"\$")
+    shown = curve.training if curve.smooth is None else curve.smooth
+    if curve.smooth is not None:
+        axes.plot(*_columns(curve.training, scale), color=colour, linewidth=0.8, alpha=0.25)
+    # A single point makes no line.
+    marker = "o" if len(shown) == 1 else None
+    axes.plot(*_columns(shown, scale), color=colour, linewidth=1.5, marker=marker, label=label)
+    if curve.validation:
+        axes.plot(
+            *_columns(curve.validation, scale),
+            color=colour,
+            linewidth=1.2,
+            linestyle="--",
+            marker="o",
+            markersize=4,
+            label=f"{label}, validation",
+        )
+
+
+def _columns(points: Sequence[Point], scale: float) -> tuple[list[float], list[float]]:
+    return [x / scale for x, _ in points], [y for _, y in points]
+
+
+def _scale(curves: Sequence[LossCurves]) -> tuple[float, str]:
+    longest = max((x for curve in curves for x, _ in (*curve.training, *curve.validation)), default=0.0)
+    for seconds, unit in ((3600.0, "hours"), (60.0, "minutes")):
+        if longest > 2 * seconds:
+            return seconds, unit
+    return 1.0, "seconds"

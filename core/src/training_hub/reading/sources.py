@@ -1,0 +1,42 @@
+"""Anything that has curves: a run of ours, or a metrics file that a framework wrote without the hub."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from training_hub.errors import RunNotFoundError
+from training_hub.reading.foreign import NAMES, metrics_file, read_metrics
+from training_hub.reading.history import History
+from training_hub.reading.record import is_run, load
+
+
+@dataclass(frozen=True)
+class Source:
+    """Curves, and a short name for them."""
+
+    path: Path
+    name: str
+    history: History
+
+
+def source(path: str | os.PathLike[str]) -> Source:
+    """Read what is at a path: a run's directory or file, a framework's metrics file, or a directory that holds one.
+
+    Raises:
+        RunNotFoundError: There is neither.
+        RunFormatError: A newer version wrote it, or it cannot be read.
+    """
+    place = Path(path)
+    if (found := metrics_file(place) if place.is_file() or not is_run(place) else None) is not None:
+        directory = (
+            found.parent.parent if found.parent != place and found.parent.name.startswith("ch") else found.parent
+        )
+        return Source(found, directory.name or directory.resolve().name, read_metrics(found))
+    if not place.exists():
+        raise RunNotFoundError(f"{place}: there is no such file or directory")
+    if not is_run(place.parent if place.is_file() else place):
+        raise RunNotFoundError(f"{place}: neither a run (run.json, events.jsonl) nor a metrics file ({NAMES}) is there")
+    record = load(place)
+    return Source(record.path, record.name, record.history)

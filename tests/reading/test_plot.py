@@ -1,0 +1,130 @@
+"""Loss curves as pictures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training_hub.errors import ExtraMissingError, ParameterError, RunNotFoundError
+from training_hub.reading.curves import loss_curves
+from training_hub.reading.thinning import averaged, thinned
+
+
+def test_training_and_validation_of_several_runs(make_run: Any) -> None:
+    one, other = loss_curves([make_run("a"), make_run("b", losses=(9.0, 8.0))], labels=["first", "second"])
+    assert (one.label, other.label) == ("first", "second")
+    assert one.training == [(1, 3.0), (2, 2.0), (3, 1.5)]
+    assert one.validation == [(1, 3.1), (2, 2.1), (3, 1.6)]
+    assert one.smooth is None
+
+
+def test_against_tokens_and_time(make_run: Any) -> None:
+    (curve,) = loss_curves([make_run()], against="tokens")
+    assert [x for x, _ in curve.training] == [100, 200, 300]
+    assert [x for x, _ in curve.validation] == [100, 200, 300]
+    (curve,) = loss_curves([make_run("b")], against="time")
+    assert 0 <= curve.training[0][0] <= curve.training[-1][0] < 10
+
+
+def test_runs_of_one_name_are_told_apart(make_run: Any) -> None:
+    paths = [make_run("a/out"), make_run("b/out"), make_run("c")]
+    assert [curve.label for curve in loss_curves(paths)] == [str(paths[0]), str(paths[1]), "c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"labels": ["a", "b"]}, "there are 2 for 1 run"),
+        ({"against": "rows"}, "must be one of steps, tokens, time"),
+        ({"ema": 1.0}, "below 1"),
+        ({"ema": -0.1}, "at least 0"),
+        ({"ema": float("nan")}, "at least 0"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments: dict[str, Any], said: str, make_run: Any) -> None:
+    with pytest.raises(ParameterError, match=said):
+        loss_curves([make_run()], **arguments)
+
+
+def test_what_a_file_does_not_tell_is_said(tmp_path: Path, make_run: Any) -> None:
+    state = tmp_path / "trainer_state.json"
+    state.write_text('{"log_history": [{"loss": 2.0, "step": 1}, {"loss": 1.0, "step": 2}]}')
+    for against in ("tokens", "time"):
+        with pytest.raises(ParameterError, match=f"does not tell of {against}; plot it against steps"):
+            loss_curves([state], against=against)
+    with pytest.raises(ParameterError, match="no loss yet"):
+        loss_curves([make_run(losses=())])
+    with pytest.raises(ParameterError, match="no run"):
+        loss_curves([])
+
+
+def test_smoothing_is_not_drawn_towards_zero_and_survives_nan() -> None:
+    nan = float("nan")
+    assert [y for _, y in averaged([(n, 5.0) for n in range(4)], 0.9)] == pytest.approx([5.0] * 4)
+    smooth = list(averaged([(0, 4.0), (1, nan), (2, 2.0)], 0.5))
+    assert [x for x, _ in smooth] == [0, 1, 2]
+    assert smooth[-1][1] == pytest.approx((0.5 * 4.0 * 0.5 + 0.5 * 2.0) / 0.75)
+
+
+def test_long_curves_keep_their_spikes_and_ends() -> None:
+    points = [(float(n), 1.0) for n in range(100_000)]
+    points[54_321] = (54_321.0, 99.0)
+    points[777] = (777.0, float("nan"))
+    short = thinned(points, len(points))
+    assert len(short) <= 2001
+    assert (54_321.0, 99.0) in short
+    assert (short[0], short[-1]) == (points[0], points[-1])
+
+
+@pytest.mark.parametrize("name", ["loss.png", "new directory/größe.svg"])
+def test_a_picture_is_written(name: str, make_run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from training_hub import plot_loss
+
+    figure = plot_loss([make_run("a"), make_run("_b $x$")], ema=True, output=tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(b"\x89PNG" if name.endswith("png") else b"<?xml")
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["a", "a, validation", r" _b \$x\$", r" _b \$x\$, validation"]
+
+
+def test_one_run_needs_no_list(make_run: Any) -> None:
+    pytest.importorskip("matplotlib")
+    from training_hub import plot_loss
+
+    assert len(plot_loss(make_run()).axes[0].get_lines()) == 2
+
+
+def test_other_formats_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    from training_hub import plot_loss
+
+    with pytest.raises(ParameterError, match=r"\.png or \.svg"):
+        plot_loss(tmp_path / "nowhere", output="loss.gif")
+
+
+def test_without_matplotlib_the_command_that_installs_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, make_run: Any
+) -> None:
+    from training_hub import plot_loss
+
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ExtraMissingError, match=r'pip install "training-hub\[plot\]"'):
+        plot_loss(make_run())
+
+
+def test_nowhere_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from training_hub import plot_loss
+
+    with pytest.raises(RunNotFoundError):
+        plot_loss(tmp_path / "nowhere")
+
+
+def test_matplotlib_is_imported_to_plot_and_not_before() -> None:
+    script = "import sys; from training_hub import plot_loss; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
