@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from training_hub import TrainingHubCallback, sft
-from training_hub.errors import CallbackError, OutputDirectoryError, ResumeError
+from training_hub.errors import CallbackError, OutputDirectoryError, ResumeError, RunFormatError
 from training_hub.runs.checkpoints import SEAL, checkpoints, complete, make_room, newest, place, seal
 from training_hub.runs.dispatch import QUEUE
 from training_hub.runs.events import EventLog, live_events, read_events
@@ -257,15 +257,15 @@ def test_a_resume_with_something_else_is_refused_unless_allowed(job):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no manifest of a run"),
-        ("[]", "no manifest of a run"),
-        ('{"schema": 99}', "in a form this version does not"),
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"schema": 99}', "this version reads up to schema 1"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(job, text, said):
     sft(**job, callbacks=StopAt(20))
     (job["ckpt_output_dir"] / "run.json").write_text(text)
-    with pytest.raises(ResumeError, match=said):
+    with pytest.raises(RunFormatError, match=said):
         sft(**job, resume=True)
 
 

@@ -38,6 +38,8 @@ def test_parameters_metrics_state_and_report_are_there(
         assert len(client.get_metric_history(run.info.run_id, name)) == STEPS, name
     assert run.data.metrics["validation_loss"] == 0.25
     assert run.data.metrics["final/seconds"] == 1.5
+    report = Path(client.download_artifacts(run.info.run_id, "report.html", str(tmp_path)))
+    assert "<svg" in report.read_text(encoding="utf-8")
     path = client.download_artifacts(run.info.run_id, "run.json", str(tmp_path))
     assert json.loads(Path(path).read_text()) == json.loads((out / "run.json").read_text())
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from training_hub.credentials import masked
 from training_hub.devices import devices
 from training_hub.model import ModelSummary
-from training_hub.runs.resume import SCHEMA
+from training_hub.runs.recorded import SCHEMA
 
 if TYPE_CHECKING:
     from training_hub.backend import FrameworkBackend

@@ -12,9 +12,7 @@ from training_hub.errors import ResumeError
 from training_hub.parameters.resolution import Parameters
 from training_hub.runs.checkpoints import Checkpoint, complete, newest
 from training_hub.runs.directory import RunDirectory
-
-SCHEMA = 1
-"""Version of the manifest."""
+from training_hub.runs.recorded import read_manifest
 
 FREE = frozenset(
     {
@@ -64,6 +62,7 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
 
     Raises:
         ResumeError: There is nothing to go on from.
+        RunFormatError: What ran cannot be read.
     """
     asked = parameters["resume"]
     if asked is False:
@@ -72,7 +71,7 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
     if asked is True and not directory.earlier_run():
         return None
     if (run / "run.json").exists():
-        manifest = read_manifest(run)
+        manifest = _manifest(run)
         found = newest(run, resumable=True)
         if manifest.get("state") == "completed":
             raise ResumeError(
@@ -97,30 +96,14 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
     if found is None or not found.resumable:
         what = "it is not a complete checkpoint" if found is None else "it holds weights alone, nothing to go on from"
         raise ResumeError(f"resume={asked}: {what}; give the directory of a run, or of a checkpoint that it completed")
-    return Resumption(found, read_manifest(run.parent), run.parent.resolve() == directory.path.resolve())
+    return Resumption(found, _manifest(run.parent), run.parent.resolve() == directory.path.resolve())
 
 
-def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of a run.
-
-    Raises:
-        ResumeError: It is missing, cannot be read, or was written by a newer version.
-    """
-    path = run / "run.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        schema = found["schema"]
-    except OSError as error:
-        raise ResumeError(f"{path}: the manifest of that run cannot be read: {error}") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise ResumeError(f"{path}: this is no manifest of a run ({error}); it may have been damaged") from error
-    if schema > SCHEMA:
-        wrote = found.get("versions", {}).get("training-hub", "a newer version")
-        raise ResumeError(
-            f"{path}: written by training-hub {wrote}, in a form this version does not know: pip install -U "
-            f"training-hub"
-        )
-    return dict(found)
+def _manifest(run: Path) -> Mapping[str, Any]:
+    found = read_manifest(run / "run.json")
+    if found is None:
+        raise ResumeError(f"{run}: there is no run.json, so what ran there is not known; give the directory of a run")
+    return found.content
 
 
 def check_same(resumed: Resumption, now: Mapping[str, Any], allowed: list[str]) -> None:

@@ -131,12 +131,12 @@ class _Recorded:
                 run.events.emit("end", state=state, metrics=result.metrics)
         except BaseException as error:
             failed = self._failed(error)
-            trackers.end(self.manifest["state"], error=error, artifacts=[directory.manifest])
+            trackers.end(self.manifest["state"], error=error)
             raise failed from (failed.__cause__ if isinstance(error, TrainingHubError) else error)
         self._write(
             state=result.state, end=time.time(), checkpoint=result.checkpoint, cause=self.control.stop_asked or None
         )
-        trackers.end(result.state, result.metrics, artifacts=[directory.manifest])
+        trackers.end(result.state, result.metrics)
         if dispatcher.error is not None:
             raise self._with_checkpoint(dispatcher.error)
         if interruption.signal is signal.SIGTERM:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from training_hub.credentials import without_credentials
-from training_hub.errors import UserError
+from training_hub.errors import TrainingHubError, UserError
+from training_hub.reading.report import write_report
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.events import Event, EventLog
 from training_hub.runs.log_lines import logger, visible
@@ -36,6 +37,7 @@ class Trackers:
             events: Takes warnings.
         """
         self._events = events
+        self._directory = directory
         self._ending = False
         self._feeds: list[Feed] = []
         for each in asked(parameters):
@@ -58,7 +60,6 @@ class Trackers:
         metrics: Mapping[str, Any] | None = None,
         *,
         error: BaseException | None = None,
-        artifacts: Sequence[Path] = (),
     ) -> None:
         """Tell each how the run ended, and give them some time for what is left.
 
@@ -66,10 +67,11 @@ class Trackers:
             state: `completed`, `stopped`, `interrupted` or `failed`.
             metrics: The final figures.
             error: What ended the run.
-            artifacts: Files to keep with the run.
         """
         self._ending = True
-        outcome = Outcome(state, without_credentials(str(error or "")), metrics or {}, artifacts)
+        if not self._feeds:
+            return
+        outcome = Outcome(state, without_credentials(str(error or "")), metrics or {}, self._artifacts())
         with visible():
             for feed in self._feeds:
                 if isinstance(error, UserError) and not feed.started:
@@ -83,6 +85,13 @@ class Trackers:
                         f"{feed.title} has not taken everything within {GRACE_SECONDS:.0f} seconds of the end; "
                         f"what is missing there is in {self._events.path}"
                     )
+
+    def _artifacts(self) -> list[Path]:
+        """Files to keep with the run: the manifest, and the report."""
+        found = [self._directory.manifest]
+        with suppress(TrainingHubError, OSError):
+            found.append(write_report(self._directory.path))
+        return found
 
     def _warn(self, message: str) -> None:
         with suppress(OSError):

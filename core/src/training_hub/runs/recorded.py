@@ -10,6 +10,7 @@ from typing import Any
 from training_hub.errors import RunFormatError
 
 SCHEMA = 1
+"""Version of the manifest."""
 
 
 class Manifest:
