@@ -109,7 +109,8 @@ def tests(session: nox.Session, environment: str) -> None:
 def test(session: nox.Session, *paths: str) -> None:
     """Run tests, against what is installed."""
     install(session, "pip", "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
-    session.run("pytest", *(session.posargs or paths), env={**OFFLINE, "TRAINING_HUB_WHEELS": str(WHEELS)})
+    asked = session.posargs or ["-m", "not faults", *paths]
+    session.run("pytest", *asked, env={**OFFLINE, "TRAINING_HUB_WHEELS": str(WHEELS)})
 
 
 @nox.session
@@ -118,6 +119,14 @@ def frameworks(session: nox.Session, plugin: str) -> None:
     """Test the other plugins, each with its framework in an environment of its own; some minutes each."""
     with_framework(session, plugin)
     test(session, f"plugins/{plugin}/tests")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kill real runs at random moments, and see that nothing is lost; `tests` has a short form."""
+    with_framework(session, "trl")
+    install(session, "pytest", "pytest-timeout")
+    session.run("pytest", *(session.posargs or ["-m", "faults", "plugins/trl/tests"]), env=OFFLINE)
 
 
 @nox.session

@@ -99,7 +99,14 @@ def kill_at(asked, algorithm, step):
     return workers
 
 
-@pytest.mark.parametrize(("algorithm", "processes"), [("sft", 1), ("sft", 2), ("osft", 1), ("lora_sft", 2)])
+@pytest.mark.parametrize(
+    ("algorithm", "processes"),
+    [
+        pytest.param(algorithm, processes, marks=() if (algorithm, processes) == ("osft", 1) else pytest.mark.faults)
+        for algorithm in ALGORITHMS
+        for processes in (1, 2)
+    ],
+)
 def test_a_run_that_is_killed_goes_on_to_the_same_end(long, tmp_path, algorithm, processes):
     train, own = ALGORITHMS[algorithm]
     asked = long | own | {"nproc_per_node": processes}
@@ -123,6 +130,7 @@ def _alive(process):
         return False
 
 
+@pytest.mark.faults
 def test_workers_end_with_a_caller_that_is_killed(long, tmp_path):
     workers = kill_at(long | {"nproc_per_node": 2, "num_epochs": 2000}, "sft", 3)
     assert len(workers) == 2
@@ -132,7 +140,7 @@ def test_workers_end_with_a_caller_that_is_killed(long, tmp_path):
     assert not any(map(_alive, workers))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.faults), 2])
 def test_sigterm_saves_and_ends_and_leaves_no_process(long, tmp_path, processes):
     asked = long | {"nproc_per_node": processes, "num_epochs": 2000}
     process = started(asked, "sft")
@@ -170,8 +178,9 @@ def test_a_callback_saves_and_sets_the_learning_rate_on_every_process(job, tmp_p
         asked = job | {"lr_scheduler": "constant", "num_epochs": 20, "nproc_per_node": processes}
         sft(**asked | {"ckpt_output_dir": tmp_path / str(processes)}, callbacks=steers)
         assert len(steers.saved) == 2 and steers.saved[-1] == "final"
-        at = int(steers.saved[0].rpartition("-")[2])
-        assert steers.rates == pytest.approx([2e-3] * at + [1e-4] * (140 - at))
+        # The two requests may reach the run in different steps.
+        at = steers.rates.index(pytest.approx(1e-4))
+        assert at >= 2 and steers.rates == pytest.approx([2e-3] * at + [1e-4] * (140 - at))
 
 
 def test_a_run_of_a_bfloat16_model_goes_on_exactly(long, model, tmp_path):
@@ -218,4 +227,5 @@ def test_a_disk_that_fills_leaves_the_older_checkpoint(long, tmp_path):
         kept = newest(small / "out", resumable=True)
         assert kept is not None and str(kept.path) in str(raised.value)
     finally:
-        subprocess.run(["umount", small], check=True)
+        # The rows are mapped into this process, so the disk goes when they do.
+        subprocess.run(["umount", "--lazy", small], check=True)
