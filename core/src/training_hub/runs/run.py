@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
 from training_hub.credentials import without_credentials
-from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
+from training_hub.errors import ParameterError, TrainingFailedError, TrainingHubError, UserError
 from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request
 from training_hub.runs.checkpoints import Checkpoint, newest, remove_half_written
@@ -94,6 +94,12 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
 def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
     given = parameters["callbacks"]
     found: list[TrainingHubCallback] = given if isinstance(given, list) else [given] if given is not None else []
+    for callback in found:
+        if callback.run_on_all_ranks:
+            raise ParameterError(
+                f"callbacks: {type(callback).__name__} has run_on_all_ranks=True, and callbacks run in the caller's "
+                f"process alone; leave it out, and they are told of every step all the same"
+            )
     return found
 
 
