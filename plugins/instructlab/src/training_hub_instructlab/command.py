@@ -43,7 +43,6 @@ SWITCHES = (
     "disable_flash_attn",
     "trust_remote_code",
     "use_liger",
-    "on_demand_checkpointing",
 )
 """Fields of `TrainingArgs` that are switches of the script, by the same name."""
 IN_THE_SCRIPT: Mapping[str, str] = {"model_class": "model-class"}
@@ -63,8 +62,10 @@ ELSEWHERE = (
     "is_padding_free",
     "keep_last_checkpoint_only",
     "callbacks",
+    "on_demand_checkpointing",
 )
-"""Fields of `TrainingArgs` that the script needs not: the hub's rows stand for them, or the framework ignores them."""
+"""Fields of `TrainingArgs` that the script needs not: what the hub does stands for them, or the framework
+ignores them."""
 
 
 def command(arguments: TrainingArgs, script: Mapping[str, Any]) -> list[str]:
