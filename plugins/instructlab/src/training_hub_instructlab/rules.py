@@ -41,6 +41,10 @@ HUBS_OWN: Mapping[str, str] = {
 """Fields of the framework's `TrainingArgs` that cannot be given here, and why."""
 
 
+ELSEWHERE: Mapping[str, str] = {"resume_from_checkpoint": "give resume instead"}
+"""Keywords of other trainers, whose names are near to none of ours."""
+
+
 def rules(devices: Devices, local: int) -> dict[str, Rule]:
     """The table for `sft`, for the devices at hand and the processes on this node."""
     saved = "the framework writes it, then it is moved to"
@@ -173,14 +177,16 @@ def accepted() -> dict[str, frozenset[str]]:
     return {
         "TrainingArgs": fields_of("instructlab", "training/config.py", ("TrainingArgs",)) - {"model_config"},
         MAIN: frozenset({"NEFTune_alpha"}),
+        "plugin": frozenset(ELSEWHERE),
     }
 
 
 def further_problems(parameters: Parameters) -> Iterator[str]:
     """What is wrong with further keywords that the framework knows."""
     further = parameters.further
-    for name in further.keys() & HUBS_OWN.keys():
-        yield f"{name}{parameters.source(name)}: it cannot be given: {HUBS_OWN[name]}"
+    kept_out = {**HUBS_OWN, **ELSEWHERE}
+    for name in further.keys() & kept_out.keys():
+        yield f"{name}{parameters.source(name)}: it cannot be given: {kept_out[name]}"
     deepspeed = further.get("distributed_backend", "fsdp") == "deepspeed"
     if deepspeed and find_spec("deepspeed") is None:
         yield (
