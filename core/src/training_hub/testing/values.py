@@ -18,6 +18,7 @@ TEXT = "contract"
 WRITTEN: Mapping[str, Any] = {
     "master_addr": "127.0.0.1",
     "rdzv_endpoint": "127.0.0.1:29400",
+    "resume_changes": ["learning_rate"],
     "target_modules": ["q_proj", "v_proj"],
     "target_patterns": ["q_proj"],
 }
