@@ -234,11 +234,11 @@ def test_a_run_of_two_processes_obeys_and_goes_on(model: Path, rows: Path, tmp_p
 
 def test_a_loss_that_is_not_a_number_ends_the_run(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
     out = tmp_path / "out"
-    # The first step is taken with the rate; the loss of the second is that of what it made of the weights.
+    # The first step makes such weights that the second one's loss is none.
     with pytest.raises(
         NonFiniteLossError, match=r"the loss of step 2 is nan; its rows, counted .*: \d+, \d+"
     ) as caught:
-        run(model, rows, out, learning_rate=1e30, lr_scheduler="constant", save_samples=1)
+        run(model, rows, out, learning_rate=1.0, weight_decay=1e30, save_samples=1)
     assert column(out, "step") == [1]
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-1"]
     assert f"last complete checkpoint: {out / 'checkpoint-1'}" in str(caught.value)
