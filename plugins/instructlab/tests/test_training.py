@@ -234,14 +234,14 @@ def test_a_run_of_two_processes_obeys_and_goes_on(model: Path, rows: Path, tmp_p
 
 def test_a_loss_that_is_not_a_number_ends_the_run(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
     out = tmp_path / "out"
-    # The first step makes such weights that the second one's loss is none.
+    # Two steps make such weights that the third one's loss is none.
     with pytest.raises(
-        NonFiniteLossError, match=r"the loss of step 2 is nan; its rows, counted .*: \d+, \d+"
+        NonFiniteLossError, match=r"the loss of step 3 is nan; its rows, counted .*: \d+, \d+"
     ) as caught:
         run(model, rows, out, learning_rate=1.0, weight_decay=1e30, save_samples=1)
-    assert column(out, "step") == [1]
-    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-1"]
-    assert f"last complete checkpoint: {out / 'checkpoint-1'}" in str(caught.value)
+    assert column(out, "step") == [1, 2]
+    assert {path.name for path in out.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-2"}
+    assert f"last complete checkpoint: {out / 'checkpoint-2'}; resume=True goes on from it" in str(caught.value)
 
 
 class _at_step:
