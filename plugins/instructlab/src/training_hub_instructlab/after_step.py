@@ -68,7 +68,7 @@ class AfterStep:
 
     def _validated(self) -> bool:
         every = self.validation_frequency
-        return bool(every) and (self.progress.done - self.counted_from) % every == 0
+        return bool(every and (self.progress.done - self.counted_from) % every == 0)
 
     def _reaches_rows(self) -> bool:
         every = self.values["save_samples"]

@@ -87,7 +87,7 @@ class Checkpoints:
         seal(target, step, resumable=full_state, best=self.best, best_step=self.best_step)
         self.events.emit("save", step=step, checkpoint=str(target))
         if self.values["keep_last_checkpoint_only"]:
-            make_room(self.directory.path, 1, spared={self.best_step} - {None})
+            make_room(self.directory.path, 1, spared=[self.best_step] if self.best_step is not None else [])
 
     def finish_run(self) -> Path | None:
         """On rank 0, after training: put the trained model in `final`, where that is asked for; the result's place."""
