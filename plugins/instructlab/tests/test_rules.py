@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import math
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from training_hub import AlgorithmRegistry, create_algorithm, sft
 from training_hub.errors import BackendUnavailableError, ParameterError
+from training_hub.runs.events import EventLog, read_events
 from training_hub.translation import Translation
 from training_hub_instructlab.backend import InstructLabTrainingSFTBackend
 from training_hub_instructlab.command import ELSEWHERE, OPTIONS, SWITCHES, command
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.rules import HUBS_OWN, MAIN, SCHEDULERS
+from training_hub_instructlab.steps import Progress
 from training_hub_instructlab.worker import training_arguments
 
 
@@ -89,7 +93,6 @@ def test_every_argument_is_one_that_the_framework_has() -> None:
         ({"is_pretraining": True, "block_size": 128}, "max_seq_len", 128),
         ({"data_output_dir": "elsewhere"}, "data_output_dir", "elsewhere"),
         ({"save_samples": 100}, "save_samples", 1),
-        ({"on_demand_checkpointing": True}, "on_demand_checkpointing", True),
         ({}, "process_data", False),
         ({}, "disable_flash_attn", True),
     ],
@@ -122,7 +125,6 @@ def test_the_command_is_one_that_the_script_takes() -> None:
         fsdp_options={"sharding_strategy": "SHARD_GRAD_OP", "cpu_offload_params": True},
         trust_remote_code=True,
         NEFTune_alpha=5.0,
-        on_demand_checkpointing=True,
     )
     assert {option.partition("=")[0][2:] for option in given} <= known.keys()
     for expected in ("--lr_scheduler=linear", "--fsdp_sharding_strategy=SHARD_GRAD_OP", "--cpu_offload_params_fsdp"):
@@ -145,7 +147,10 @@ def test_the_schedulers_are_those_of_the_script() -> None:
         ({"max_batch_len": 100}, "set from max_tokens_per_gpu; give max_tokens_per_gpu instead"),
         ({"adamw_betas": [0.9, 0.99]}, "give beta"),
         ({"custom_optimization_flg": True}, "neither a parameter of sft nor an argument"),
-        ({"on_demand_checkpoint": True}, "did you mean 'on_demand_checkpointing'?"),
+        ({"accelerate_full_state": True}, "did you mean 'accelerate_full_state_at_epoch'?"),
+        ({"on_demand_checkpointing": True}, "when SIGTERM, SIGINT or a callback asks for it"),
+        ({"resume_from_checkpoint": "out"}, "it cannot be given: give resume instead"),
+        ({"resume": True, "nnodes": 2, "master_addr": "a"}, "on every node give the first one's directory"),
         ({"chat_tmpl_path": "x.py"}, "chat_template.jinja"),
         ({"lora": {"rank": 4}}, "adapters are trained by lora_sft"),
         ({"process_data": True}, "the hub makes the tokens"),
@@ -216,6 +221,21 @@ def test_the_frameworks_own_trackers_stay_off(tmp_path: Path, monkeypatch: pytes
     assert kinds == ["AsyncStructuredHandler"]
 
 
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_warned_of_where_that_is_asked_for(loss: float, tmp_path: Path) -> None:
+    from training_hub_instructlab.reporting import Reporter
+
+    log = EventLog(tmp_path / "events.jsonl")
+    progress = Progress(rows=5, effective_batch_size=2, num_epochs=2, done=4)
+    reporter = Reporter(log, progress, Rows((5,) * 5), {"on_nan": "warn", "seed": 1}, True, 1, None)
+    reporter.check(1.5)
+    reporter.check(loss)
+    [warning] = read_events(log.path)
+    assert (warning["event"], warning["step"]) == ("warning", 5)
+    order = torch.randperm(5, generator=torch.Generator().manual_seed(1 + 1)).tolist()
+    assert warning["message"].endswith(f": {order[2] + 1}, {order[3] + 1}")
+
+
 def test_translation_is_the_same_twice_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert translation(nproc_per_node=2) == translation(nproc_per_node=2)
@@ -258,12 +278,4 @@ def test_a_refused_keyword_stops_the_call_before_anything_is_written(
     out = tmp_path / "out"
     with pytest.raises(ParameterError, match="max_grad_norm=0.1"):
         sft(model_path=model, data_path=rows, ckpt_output_dir=out, backend="instructlab-training", max_grad_norm=0.1)
-    with pytest.raises(ParameterError, match="there is no full state in it"):
-        sft(
-            model_path=model,
-            data_path=rows,
-            ckpt_output_dir=out,
-            backend="instructlab-training",
-            resume_from_checkpoint=str(tmp_path),
-        )
     assert not out.exists()

@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from training_hub import TrainingFailedError, TrainingResult, sft
-from training_hub.runs.events import Event, Follower, read_events
+from training_hub import TrainingFailedError, TrainingHubCallback, TrainingHubContext, TrainingResult, sft
+from training_hub.errors import NonFiniteLossError
+from training_hub.runs.checkpoints import complete
+from training_hub.runs.events import SCHEMA, Event, Follower, live_events, read_events
 
 pytestmark = pytest.mark.slow
 ADAM = {"learning_rate": 1e-3, "beta1": 0.8, "beta2": 0.95, "weight_decay": 0.1}
@@ -134,31 +138,110 @@ def _without_place(path: Path) -> dict[str, Any]:
     return {k: v for k, v in json.loads(path.read_text()).items() if k not in ("is_local", "local_files_only")}
 
 
-def test_a_run_goes_on_from_its_full_state(model: Path, rows: Path, tmp_path: Path, float32: None) -> None:
-    settings: dict[str, Any] = {"num_epochs": 12, "checkpoint_at_epoch": True, **ADAM}
-    stopped, rest, epoch = (tmp_path / name for name in ("stopped", "rest", "epoch"))
-    with pytest.raises(KeyboardInterrupt), _at_step(stopped, 4, lambda: os.kill(os.getpid(), signal.SIGINT)):
-        run(model, rows, stopped, on_demand_checkpointing=True, **settings)
-    done = column(stopped, "step")[-1]
-    assert 4 <= done < 36
-    assert (stopped / f"checkpoint-{done}" / "full_state").is_dir()
-    assert not (stopped / "final").exists()
+class Asking(TrainingHubCallback):
+    """Asks something of the run when it is told of a step, and notes what it is told."""
 
-    # From the step at which it was stopped, and from the end of its first epoch.
-    result = run(model, rows, rest, resume_from_checkpoint=str(stopped), **settings)
-    run(model, rows, epoch, resume_from_checkpoint=str(stopped / "checkpoint-3"), **settings)
+    def __init__(self, **asked: Callable[[TrainingHubContext], None]) -> None:
+        self.asked = {int(step.removeprefix("at_")): ask for step, ask in asked.items()}
+        self.saved: Callable[[TrainingHubContext], None] = lambda context: None
+        self.epochs: list[float] = []
+
+    def on_step_end(self, context: TrainingHubContext) -> None:
+        if ask := self.asked.get(context.step):
+            ask(context)
+
+    def on_save(self, context: TrainingHubContext) -> None:
+        self.saved(context)
+
+    def on_epoch_end(self, context: TrainingHubContext) -> None:
+        self.epochs.append(context.epoch)
+
+
+def figures(out: Path) -> dict[int, list[Any]]:
+    """What each step that counts was told with, but for its time."""
+    names = ("loss", "learning_rate", "grad_norm", "tokens", "epoch")
+    told = [event for event in live_events(read_events(out / "events.jsonl")) if event["event"] == "step"]
+    return {event["step"]: [event[name] for name in names] for event in told}
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    settings: dict[str, Any] = {"num_epochs": 8, **ADAM}
+    run(model, rows, whole, **settings)
+    asking = Asking(at_4=lambda context: context.stop("enough"))
+    stopped = run(model, rows, out, callbacks=asking, **settings)
+
+    [stop] = events(out, "stop")
+    done = stop["step"]
+    assert (stopped.state, stop["reason"]) == ("stopped", "enough")
+    assert 4 <= done < 24
+    assert stopped.checkpoint == out / f"checkpoint-{done}"
+    assert not (out / "final").exists()
+    assert asking.epochs == list(range(1, done // 3 + 1))
+    found = complete(stopped.checkpoint)
+    assert found and found.resumable
+
+    # What a crash may leave: a checkpoint without all of its files, which is none.
+    broken = out / f"checkpoint-{done + 1}"
+    shutil.copytree(stopped.checkpoint, broken)
+    (broken / "full_state" / "optimizer.bin").unlink()
+    result = run(model, rows, out, resume=True, **settings)
+    assert not broken.exists()
+    assert [event["resumed_from"] for event in events(out, "start")] == [None, done]
+    assert {event["schema"] for event in events(out, "start")} == {SCHEMA}
+    assert [event["epoch"] for event in events(out, "epoch")] == list(range(1, 9))
+    # Not a digit differs.
+    assert figures(out) == figures(whole)
+    assert (result.state, result.checkpoint) == ("completed", out / "final")
+    assert sorted(path.name for path in result.checkpoint.iterdir()) == sorted(
+        path.name for path in (whole / "final").iterdir()
+    )
+
+
+def test_a_run_of_two_processes_obeys_and_goes_on(model: Path, rows: Path, tmp_path: Path, float32: None) -> None:
+    first, rest = tmp_path / "first", tmp_path / "rest"
+    settings: dict[str, Any] = {"num_epochs": 12, "nproc_per_node": 2, "keep_last_checkpoint_only": True, **ADAM}
+    asking = Asking(at_2=lambda context: context.save())
+    # Once more for its own checkpoint would end the run at once.
+    asking.saved = lambda context: os.kill(os.getpid(), signal.SIGINT) if not events(first, "stop") else None
+    stopped = run(model, rows, first, callbacks=asking, **settings)
+
+    [stop], saves = events(first, "stop"), events(first, "save")
+    assert (stopped.state, stop["reason"]) == ("stopped", "SIGINT")
+    assert len(saves) == 2
+    assert 2 <= saves[0]["step"] < saves[1]["step"] == stop["step"]
+    assert [path.name for path in first.glob("checkpoint-*")] == [f"checkpoint-{stop['step']}"]
+
+    # In another directory, with another learning rate from some step on.
+    slower = Asking(**{f"at_{stop['step'] + 2}": lambda context: context.set_learning_rate(1e-4)})
+    run(model, rows, rest, resume=first, callbacks=slower, **settings)
     train, _ = reference.sides(model, rows, 0)
     wanted = reference.train(model, train, [], batch=6, epochs=12, **ADAM)
 
-    assert column(stopped, "step") + column(rest, "step") == list(range(1, 37))
-    assert column(epoch, "step") == list(range(4, 37))
-    assert column(rest, "loss") == pytest.approx(column(epoch, "loss")[done - 3 :], abs=1e-6)
-    assert column(epoch, "loss") == pytest.approx(wanted.losses[3:], abs=1e-4)
-    assert column(epoch, "learning_rate") == pytest.approx(wanted.learning_rates[3:])
-    assert column(epoch, "tokens") == wanted.tokens[3:]
-    assert (epoch / "checkpoint-36" / "full_state").is_dir()
-    assert result.checkpoint == rest / "final"
-    assert not (rest / "final" / "full_state").exists()
+    steps = column(first, "step") + column(rest, "step")
+    assert steps == list(range(1, 37))
+    assert column(first, "tokens") + column(rest, "tokens") == wanted.tokens
+    rates = column(first, "learning_rate") + column(rest, "learning_rate")
+    changed = next(step for step, rate, due in zip(steps, rates, wanted.learning_rates, strict=True) if rate < due / 2)
+    assert changed > stop["step"] + 2
+    assert rates[: changed - 1] == pytest.approx(wanted.learning_rates[: changed - 1])
+    assert rates[changed - 1] == pytest.approx(1e-4)
+    factor = 1e-4 / wanted.learning_rates[changed - 1]
+    assert rates[changed - 1 :] == pytest.approx([factor * due for due in wanted.learning_rates[changed - 1 :]])
+    losses = column(first, "loss") + column(rest, "loss")
+    assert losses[:changed] == pytest.approx(wanted.losses[:changed], abs=1e-4)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
+    out = tmp_path / "out"
+    # Two steps make such weights that the third one's loss is none.
+    with pytest.raises(
+        NonFiniteLossError, match=r"the loss of step 3 is nan; its rows, counted .*: \d+, \d+"
+    ) as caught:
+        run(model, rows, out, learning_rate=1.0, weight_decay=1e30, save_samples=1)
+    assert column(out, "step") == [1, 2]
+    assert {path.name for path in out.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-2"}
+    assert f"last complete checkpoint: {out / 'checkpoint-2'}; resume=True goes on from it" in str(caught.value)
 
 
 class _at_step:

@@ -13,7 +13,7 @@ from typing import Any
 from training_hub.errors import OutputDirectoryError, UserError
 from training_hub.runs.lock import locked
 
-OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "gguf", "checkpoint-*", "nodes", "report.html")
+OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "gguf", "checkpoint-*", "report.html")
 """What a run writes; what overwrite_output_dir removes of an older one."""
 FOREIGN = ("hf_format", "full_state", "model*.safetensors", "adapter_model.safetensors")
 """What frameworks called without the hub leave behind: refused like a run of ours, and never removed."""

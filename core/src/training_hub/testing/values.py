@@ -38,6 +38,7 @@ COMPANIONS: Mapping[str, Mapping[str, Any]] = {
     "val_loss_improvement_threshold": {**_VALIDATION, "save_best_val_loss": True},
     "nnodes": {"master_addr": "127.0.0.1"},
     "node_rank": {"nnodes": 2, "master_addr": "127.0.0.1"},
+    "resume_changes": {"resume": True},
     "rdzv_id": {"rdzv_endpoint": "127.0.0.1:29400"},
     "master_port": {"master_addr": "127.0.0.1"},
     "wandb_entity": {"wandb_project": TEXT},

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from dataclasses import asdict, replace
@@ -16,23 +14,21 @@ from typing import Any, ClassVar
 from training_hub.backend import Availability, FrameworkBackend
 from training_hub.batches import processes
 from training_hub.devices import devices
-from training_hub.errors import ParameterError
-from training_hub.launchers.local import Farewell, launch, run_first
+from training_hub.errors import ResumeError
+from training_hub.launchers.local import launch, run_first
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
 from training_hub.request import dataset_options
+from training_hub.runs.checkpoints import Checkpoint
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
-from training_hub_instructlab.rules import RESUME, accepted, data_directory, further_problems, rules, settings
+from training_hub_instructlab.rules import accepted, data_directory, further_problems, rules, settings
 
 SUPPORTED = ((0, 16), (0, 17))
 """Releases of instructlab-training that this plugin was written for: from the first, below the second."""
-
-FAREWELL_SECONDS = 300.0
-"""How long an interrupted run may take to save its full state, as in the framework."""
 
 
 class InstructLabTrainingSFTBackend(FrameworkBackend):
@@ -40,6 +36,7 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
 
     algorithms: ClassVar[tuple[str, ...]] = ("sft",)
     framework: ClassVar[str | None] = "instructlab-training"
+    controls: ClassVar[frozenset[str]] = frozenset({"stop", "save", "set_learning_rate"})
 
     def availability(self) -> Availability:
         if problem := framework_problem():
@@ -76,19 +73,14 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
         assert plan is not None
         directory, logs = run.directory, run.directory.logs
         working = Path(run.translation.arguments["TrainingArgs"]["ckpt_output_dir"])
-        working.mkdir(parents=True)
-        _put_state(run, working)
+        _lay_out(working, run.resume_from)
         path = logs / "job.json"
         write_json(path, job(run))
-        # The framework's place and, by this variable, the name of the file that asks for a checkpoint on demand.
-        trigger = Path("/dev/shm") / plan.environment["CHECKPOINT_TRIGGER_FILENAME"]  # noqa: S108
-        trigger.unlink(missing_ok=True)
-        can_save = run.translation.arguments["TrainingArgs"].get("on_demand_checkpointing")
         try:
             run_first(plan, "training_hub_instructlab.rows", [str(path)], logs)
-            launch(plan, [str(path)], logs, Farewell(trigger.touch, FAREWELL_SECONDS) if can_save else None)
+            launch(plan, [str(path)], logs, run.patience.check)
         finally:
-            trigger.unlink(missing_ok=True)
+            _clear(working)
             shutil.rmtree(plan.environment["HF_DATASETS_CACHE"], ignore_errors=True)
         outcome = _outcome(logs / "outcome.json")
         return TrainingResult(
@@ -123,47 +115,42 @@ def job(run: Run) -> dict[str, Any]:
         "dataset": asdict(dataset_options(run.parameters)),
         "directory": str(run.directory.path),
         "data_directory": str(data_directory(run.parameters)),
+        "resume": str(run.resume_from.path) if run.resume_from else None,
     }
 
 
 def _environment(parameters: Parameters) -> dict[str, str]:
-    place = os.path.abspath(parameters["ckpt_output_dir"])  # noqa: PTH100 - Path.resolve would ask the disk
     return {
         # The framework asks this variable too, where its argument says no.
         "TRUST_REMOTE_CODE": str(int(parameters["trust_remote_code"])),
         # It loads its rows through a cache, which would otherwise grow by a copy of every dataset in the user's home.
         "HF_DATASETS_CACHE": str(data_directory(parameters) / "cache"),
-        # Two runs on a machine would share the file by which its on-demand checkpoints are asked for.
-        "CHECKPOINT_TRIGGER_FILENAME": f"training-hub-{hashlib.sha256(place.encode()).hexdigest()[:16]}",
         "TOKENIZERS_PARALLELISM": "false",
     }
 
 
-def _put_state(run: Run, working: Path) -> None:
-    """Lay the full state to go on from where the framework looks for it by itself."""
-    given = run.translation.arguments.get("plugin", {}).get(RESUME)
-    if given is None:
+def _lay_out(working: Path, resumed: Checkpoint | None) -> None:
+    """Make the framework's directory ready, with the full state to go on from where it looks for it by itself.
+
+    Raises:
+        ResumeError: The checkpoint has none; another backend saved it.
+    """
+    _clear(working)
+    working.mkdir(parents=True, exist_ok=True)
+    if resumed is None:
         return
-    state = full_state(Path(given))
+    state = resumed.path / "full_state"
+    if not state.is_dir():
+        raise ResumeError(f"resume: {resumed.path} has no full_state: it was not saved by instructlab-training")
     (working / "full_state").mkdir()
     # The framework takes the highest number; an epoch of this run never has this one, and so never writes there.
     (working / "full_state" / "epoch_-1").symlink_to(state.resolve(), target_is_directory=True)
 
 
-def full_state(place: Path) -> Path:
-    """The full state in a checkpoint, or in the newest checkpoint of a run that has one.
-
-    Raises:
-        ParameterError: There is none.
-    """
-    checkpoints = sorted(place.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for candidate in (place, place / "full_state", *(path / "full_state" for path in checkpoints)):
-        if (candidate / "training_metadata.json").is_file():
-            return candidate
-    raise ParameterError(
-        f"{RESUME}={place}: there is no full state in it; it is saved with checkpoint_at_epoch=True and "
-        f"accelerate_full_state_at_epoch=True"
-    )
+def _clear(working: Path) -> None:
+    """Remove what the framework had not finished writing."""
+    for left in ("hf_format", "full_state"):
+        shutil.rmtree(working / left, ignore_errors=True)
 
 
 def _outcome(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""When checkpoints are saved, and how what the framework wrote becomes a directory of the hub's."""
+"""How what the framework wrote becomes a complete checkpoint of the hub's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import distributed as dist
 from transformers import AutoConfig
 
+from training_hub.runs.checkpoints import SEAL, Checkpoint, make_room, newest, place, seal
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.events import EventLog
 from training_hub_instructlab.steps import Progress
@@ -23,7 +24,7 @@ from training_hub_instructlab.steps import Progress
 
 @dataclass
 class Checkpoints:
-    """Decides on every rank alike; rank 0 moves and deletes."""
+    """Every rank saves; rank 0 moves, seals and deletes."""
 
     values: dict[str, Any]
     """The hub's parameters."""
@@ -32,96 +33,76 @@ class Checkpoints:
     directory: RunDirectory
     events: EventLog
     progress: Progress
-    validation_frequency: int | None
-    counted_from: int = 0
-    """The step from which the framework counts: a run that goes on counts its steps from the start of the epoch."""
-    best: float = math.inf
-    best_step: int | None = None
+    resumed: Checkpoint | None
+    """What the run goes on from."""
 
-    def save(self, save: Callable[..., None], *args: Any, **given: Any) -> None:
-        """Stands in for the framework's `save_checkpoint`, which it calls after every step and every epoch."""
-        at_epoch_end = given.get("epoch") is not None and given.get("global_step") is None
-        on_demand = given.get("global_step") is not None
-        improved = False if on_demand or at_epoch_end else self._improved()
-        if not (at_epoch_end or on_demand or improved or self._reaches_rows()):
-            return
-        if on_demand:
-            # The framework skips so many steps of this epoch when it goes on.
-            given["global_step"] = self.progress.done - given["epoch"] * self.progress.steps_per_epoch
-        step = self.progress.done
-        target = self.directory.path / f"checkpoint-{step}"
-        if target.exists() and not given.get("full_state"):
-            return
-        save(*args, **given)
-        dist.barrier()
-        if os.environ["LOCAL_RANK"] == "0":
-            self._take_over(target, given)
-        dist.barrier()
+    def __post_init__(self) -> None:
+        facts = self.resumed.facts if self.resumed else {}
+        self.best: float | None = facts.get("best")
+        """The best validation loss."""
+        self.best_step: int | None = facts.get("best_step")
 
-    def _improved(self) -> bool:
-        if not self.values["save_best_val_loss"] or not self.validation_frequency:
+    def improved(self, loss: float) -> bool:
+        """Take a validation loss; whether a checkpoint of the best one is asked for, and this is one."""
+        if not self.values["save_best_val_loss"]:
             return False
-        if (self.progress.done - self.counted_from) % self.validation_frequency:
-            return False
-        # Every rank is told the same figure, in a thread of the framework's.
-        loss = self.progress.validated.get(timeout=600)
-        if not loss < self.best - self.values["val_loss_improvement_threshold"]:
+        best = math.inf if self.best is None else self.best
+        if not loss < best - self.values["val_loss_improvement_threshold"]:
             return False
         self.best, self.best_step = loss, self.progress.done
         return True
 
-    def _reaches_rows(self) -> bool:
-        every = self.values["save_samples"]
-        if not every:
-            return False
-        before, now = (self.progress.rows_after(steps) for steps in (self.progress.done - 1, self.progress.done))
-        return bool(now // every > before // every)
+    def save(self, save: Callable[..., None], given: dict[str, Any], *, full_state: bool) -> None:
+        """Save a checkpoint of the last step, complete when this returns.
 
-    def _take_over(self, target: Path, given: dict[str, Any]) -> None:
-        written = self.working / "hf_format" / f"samples_{given['samples_seen']}"
+        Args:
+            save: The framework's own `save_checkpoint`.
+            given: What the framework called it with.
+            full_state: Whether it is to be resumed from.
+        """
+        epoch, rest = divmod(self.progress.done, self.progress.steps_per_epoch)
+        # The framework goes on with the next epoch, or after so many steps of this one.
+        where = {"epoch": epoch, "global_step": rest} if rest else {"epoch": epoch - 1}
+        save(**given | where, full_state=full_state)
+        dist.barrier()
+        state = self.working / "full_state" / f"epoch_{where['epoch']}"
         if dist.get_rank() == 0:
-            if target.exists():
-                shutil.rmtree(written)
-            else:
-                finish(written, self.values)
-        state = self.working / "full_state" / f"epoch_{given.get('epoch')}"
-        if given.get("full_state") and state.exists():
-            place = target if target.exists() else written
-            place.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(place / "full_state", ignore_errors=True)
-            state.rename(place / "full_state")
-        if written.exists():
-            written.rename(target)
-        if dist.get_rank() == 0:
-            self.events.emit("save", step=self.progress.done, checkpoint=str(target))
-            self._make_room(target)
+            self._take_over(self.working / "hf_format" / f"samples_{given['samples_seen']}", state, full_state)
+        elif os.environ["LOCAL_RANK"] == "0":
+            # A further node has only the random numbers of its ranks.
+            shutil.rmtree(state, ignore_errors=True)
+        dist.barrier()
 
-    def _make_room(self, newest: Path) -> None:
-        if not self.values["keep_last_checkpoint_only"]:
-            return
-        for older in self.directory.path.glob("checkpoint-*"):
-            if older != newest and older.name != f"checkpoint-{self.best_step}":
-                shutil.rmtree(older)
-
-    def last(self) -> Path | None:
-        """The newest checkpoint of this run."""
-        found = self.directory.path.glob("checkpoint-*")
-        return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    def _take_over(self, written: Path, state: Path, full_state: bool) -> None:
+        step = self.progress.done
+        finish(written, self.values)
+        if full_state:
+            state.rename(written / "full_state")
+        target = place(self.directory.path, step)
+        # Left by a run that had come further than what it was resumed from.
+        if target.exists():
+            (target / SEAL).unlink(missing_ok=True)
+            shutil.rmtree(target)
+        written.rename(target)
+        seal(target, step, resumable=full_state, best=self.best, best_step=self.best_step)
+        self.events.emit("save", step=step, checkpoint=str(target))
+        if self.values["keep_last_checkpoint_only"]:
+            make_room(self.directory.path, 1, spared=[self.best_step] if self.best_step is not None else [])
 
     def finish_run(self) -> Path | None:
-        """On rank 0, after training: put the trained model in `final`, where that is asked for."""
+        """On rank 0, after training: put the trained model in `final`, where that is asked for; the result's place."""
+        last = newest(self.directory.path) or self.resumed
         ended = self.progress.done == self.progress.max_steps
         if not (ended and self.values["save_final_checkpoint"]):
-            return self.last()
+            return last.path if last else None
         written = next((self.working / "hf_format").glob("samples_*"), None)
-        newest = self.last()
         if written is not None:
             finish(written, self.values)
             written.rename(self.directory.final)
-        elif newest is not None and newest.name == f"checkpoint-{self.progress.done}":
-            link(newest, self.directory.final)
+        elif last is not None and last.step == self.progress.done:
+            link(last.path, self.directory.final)
         else:
-            return newest
+            return last.path if last else None
         self.events.emit("save", step=self.progress.done, checkpoint=str(self.directory.final))
         return self.directory.final
 
@@ -162,7 +143,7 @@ def link(source: Path, target: Path) -> None:
     """A second directory of the same files, full state left out, without copying where the disk can do that."""
     partial = target.with_name(f".{target.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(source, partial, ignore=shutil.ignore_patterns("full_state"), copy_function=_link)
+    shutil.copytree(source, partial, ignore=shutil.ignore_patterns("full_state", SEAL), copy_function=_link)
     partial.rename(target)
 
 

@@ -36,7 +36,6 @@ SWITCHES = (
     "disable_flash_attn",
     "trust_remote_code",
     "use_liger",
-    "on_demand_checkpointing",
 )
 """Fields of `TrainingArgs` that are switches of the script, by the same name."""
 IN_THE_SCRIPT: Mapping[str, str] = {"model_class": "model-class"}
@@ -63,6 +62,7 @@ ELSEWHERE = (
     "wandb_entity",
     "wandb_run_name",
     "tensorboard_log_dir",
+    "on_demand_checkpointing",
 )
 """Fields of `TrainingArgs` that the script needs not: the hub does it itself, or the framework ignores them."""
 

@@ -37,12 +37,14 @@ HUBS_OWN: Mapping[str, str] = {
     "mock_data": "the framework has the option and no longer acts on it",
     "mock_data_len": "the framework has the option and no longer acts on it",
     "pretraining_config": "give is_pretraining, block_size and document_column_name instead",
+    "on_demand_checkpointing": "every run saves its full state and ends when SIGTERM, SIGINT or a callback asks for it",
     "lora": "sft trains all weights; adapters are trained by lora_sft",
 }
 """Fields of the framework's `TrainingArgs` that cannot be given here, and why."""
 
-RESUME = "resume_from_checkpoint"
-"""The plugin's own further keyword: a checkpoint with full state, or a run's directory that has one, to go on from."""
+
+ELSEWHERE: Mapping[str, str] = {"resume_from_checkpoint": "give resume instead"}
+"""Keywords of other trainers, whose names are near to none of ours."""
 
 
 def rules(devices: Devices, local: int) -> dict[str, Rule]:
@@ -108,13 +110,24 @@ def rules(devices: Devices, local: int) -> dict[str, Rule]:
         "master_addr": by_hub("given to torchrun"),
         "master_port": by_hub("given to torchrun"),
         **dict.fromkeys(TRACKERS, by_hub(TOLD)),
-        "callbacks": refused("callbacks are not carried out yet; leave them out"),
+        "callbacks": by_hub("called from the run's events; they can stop it, save, and set the learning rate"),
+        "callback_errors": by_hub("stop or warn"),
+        "resume": by_hub(
+            "the framework loads the full state of a checkpoint: weights, optimizer, schedule, random numbers; the "
+            "order of rows follows from seed and epoch",
+            refuse=_resume,
+        ),
+        "resume_changes": by_hub("what may differ from the run resumed"),
+        "on_nan": by_hub("each step's loss is looked at before the optimizer's step"),
+        "grace_seconds": by_hub("the processes are ended after it"),
+        "hang_seconds": by_hub("the processes are ended after it"),
         "save_samples": by_hub(
             "a checkpoint at the first step that reaches each multiple of so many rows; the framework alone would save "
             "only where the rows are an exact multiple"
         ),
         "accelerate_full_state_at_epoch": exact(
-            "TrainingArgs.accelerate_full_state_at_epoch", note="in checkpoint-STEP/full_state"
+            "TrainingArgs.accelerate_full_state_at_epoch",
+            note="in checkpoint-STEP/full_state, of every checkpoint, so that the run can go on from it",
         ),
         "fsdp_options": exact(
             "TrainingArgs.fsdp_options",
@@ -128,7 +141,6 @@ def rules(devices: Devices, local: int) -> dict[str, Rule]:
 def settings(parameters: Parameters, devices: Devices, local: int) -> Settings:
     """Arguments that no parameter asks for, each set on purpose."""
     flash = devices.kind == "cuda" and find_spec("flash_attn") is not None
-    asks = bool(parameters["save_samples"] or parameters["save_best_val_loss"])
     liger: Settings = {f"{MAIN}.model_class": ("Liger", "as use_liger asks")} if parameters["use_liger"] else {}
     sharding: Settings = {}
     if parameters["fsdp_options"] is None and _alone(parameters, local):
@@ -146,10 +158,7 @@ def settings(parameters: Parameters, devices: Devices, local: int) -> Settings:
             "" if flash else "there is no flash-attn" if devices.kind == "cuda" else f"there is {devices}",
         ),
         "TrainingArgs.distributed_backend": ("fsdp", "weights are held in float32 and computed with in bfloat16"),
-        "TrainingArgs.save_samples": (
-            int(asks),
-            "it asks after every step, and the hub says whether to save" if asks else "",
-        ),
+        "TrainingArgs.save_samples": (1, "it asks after every step, and the hub says whether to save, and to go on"),
         **liger,
         **sharding,
     }
@@ -160,15 +169,16 @@ def accepted() -> dict[str, frozenset[str]]:
     return {
         "TrainingArgs": fields_of("instructlab", "training/config.py", ("TrainingArgs",)) - {"model_config"},
         MAIN: frozenset({"NEFTune_alpha"}),
-        "plugin": frozenset({RESUME}),
+        "plugin": frozenset(ELSEWHERE),
     }
 
 
 def further_problems(parameters: Parameters) -> Iterator[str]:
     """What is wrong with further keywords that the framework knows."""
     further = parameters.further
-    for name in further.keys() & HUBS_OWN.keys():
-        yield f"{name}{parameters.source(name)}: it cannot be given: {HUBS_OWN[name]}"
+    kept_out = {**HUBS_OWN, **ELSEWHERE}
+    for name in further.keys() & kept_out.keys():
+        yield f"{name}{parameters.source(name)}: it cannot be given: {kept_out[name]}"
     deepspeed = further.get("distributed_backend", "fsdp") == "deepspeed"
     if deepspeed and find_spec("deepspeed") is None:
         yield (
@@ -220,6 +230,15 @@ def _grad_norm(parameters: Parameters) -> str | None:
     if parameters["max_grad_norm"] == MAX_GRAD_NORM:
         return None
     return f"the framework always scales gradients down to a norm of {MAX_GRAD_NORM}; leave it out"
+
+
+def _resume(parameters: Parameters) -> str | None:
+    if parameters["resume"] is True and parameters["nnodes"] > 1:
+        return (
+            "the first node alone has the full state: on every node give the first one's directory, on a disk that "
+            "all of them see"
+        )
+    return None
 
 
 def _alone(parameters: Mapping[str, Any], local: int) -> bool:

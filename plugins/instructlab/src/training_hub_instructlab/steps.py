@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from queue import SimpleQueue
+from dataclasses import dataclass
 
 
 @dataclass
@@ -24,10 +23,8 @@ class Progress:
     effective_batch_size: int
     num_epochs: int
     done: int = 0
-    taken: SimpleQueue[Step] = field(default_factory=SimpleQueue)
-    """Each step as the optimizer took it, in order, for whoever reports it."""
-    validated: SimpleQueue[float] = field(default_factory=SimpleQueue)
-    """Each validation loss, in order, for whoever decides on checkpoints."""
+    taken: Step | None = None
+    """The last step, as the optimizer took it."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -36,6 +33,12 @@ class Progress:
     @property
     def max_steps(self) -> int:
         return self.steps_per_epoch * self.num_epochs
+
+    @property
+    def whole_epochs(self) -> int | None:
+        """Passes over the rows done, where the last step has ended one."""
+        epochs, rest = divmod(self.done, self.steps_per_epoch)
+        return epochs if rest == 0 else None
 
     def rows_after(self, steps: int) -> int:
         """Rows trained on in so many steps; the last step of an epoch may have fewer than the others."""

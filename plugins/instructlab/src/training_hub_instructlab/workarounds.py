@@ -54,31 +54,55 @@ def observe_steps(progress: Progress) -> None:
 
     class Observed(framework):  # type: ignore[misc]
         def take_optimizer_step(self) -> None:
-            self.step_taken = Step(self.optimizer.param_groups[0]["lr"])
+            self.step_at_hand = Step(self.optimizer.param_groups[0]["lr"])
             super().take_optimizer_step()
             progress.done += 1
-            progress.taken.put(self.step_taken)
+            progress.taken = self.step_at_hand
 
         def clip_grad_norm_(self, *args: Any, **kwargs: Any) -> Any:
             norm = self.accelerator.clip_grad_norm_(*args, **kwargs)
-            self.step_taken.grad_norm = None if norm is None else float(norm)
+            self.step_at_hand.grad_norm = None if norm is None else float(norm)
             return norm
 
     accelerator.Accelerator = Observed
 
 
-def decide_on_checkpoints(decide: Callable[..., None]) -> None:
-    """Let the hub say when a checkpoint is saved, and where it goes when it is complete. For 0.16.
+def see_each_loss(look: Callable[[float], None]) -> None:
+    """See the loss of each step before the weights change; an error that `look` raises ends the run. For 0.16.
+
+    The framework reports a loss after the optimizer step, in a thread where errors are logged and go no further.
 
     Args:
-        decide: Called on every rank in place of the framework's `save_checkpoint`, with that function first.
+        look: Called on every rank with the loss over all ranks.
+    """
+    from instructlab.training import batch_loss_manager
+
+    framework: Any = batch_loss_manager.BatchLossManager
+
+    class Observed(framework):  # type: ignore[misc]
+        def process_batch(self, *args: Any, **kwargs: Any) -> Any:
+            metrics, loss = super().process_batch(*args, **kwargs)
+            look(float(loss))
+            return metrics, loss
+
+    batch_loss_manager.BatchLossManager = Observed
+
+
+def act_after_each_step(act: Callable[..., None]) -> None:
+    """Let the hub act after each step: report it, save a checkpoint, end training by an error. For 0.16.
+
+    The framework's callbacks observe, in a thread of their own; its checkpoints come at epochs, or where the rows are
+    an exact multiple. With `save_samples=1` it asks for one after every step, on every rank.
+
+    Args:
+        act: Called in place of the framework's `save_checkpoint`, with that function first.
     """
     from instructlab.training import utils
 
     save = utils.save_checkpoint
 
-    def save_checkpoint(*args: Any, **kwargs: Any) -> None:
-        decide(save, *args, **kwargs)
+    def save_checkpoint(**given: Any) -> None:
+        act(save, **given)
 
     utils.save_checkpoint = save_checkpoint
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training_hub.launchers.local import recorded_failure
+from training_hub.runs.checkpoints import complete
+from training_hub.runs.control import Steering
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import EventLog
 from training_hub_instructlab.command import command
@@ -34,8 +36,10 @@ def train(job: dict[str, Any]) -> None:
     """
     from instructlab.training.callbacks import serialize_callbacks_for_cli
     from instructlab.training.utils import check_valid_train_args
+    from torch import distributed as dist
 
     from training_hub_instructlab import reporting, workarounds
+    from training_hub_instructlab.after_step import AfterStep, Stopped
     from training_hub_instructlab.checkpoints import Checkpoints
 
     values = job["values"]
@@ -46,26 +50,38 @@ def train(job: dict[str, Any]) -> None:
     arguments = training_arguments(job, rows)
     check_valid_train_args(arguments)
 
-    working = Path(arguments.ckpt_output_dir)
+    resumed = complete(Path(job["resume"])) if job["resume"] else None
     progress = Progress(len(rows.lengths), arguments.effective_batch_size, arguments.num_epochs)
-    progress.done, epoch_start = _steps_before(working, progress)
+    progress.done = resumed.step if resumed else 0
     reporter = reporting.Reporter(
-        events, progress, rows, arguments.random_seed, writes=rank == 0, world_size=world_size
+        events, progress, rows, values, rank == 0, world_size, resumed_from=resumed.step if resumed else None
     )
     reporting.use(reporter)
-    checkpoints = Checkpoints(
-        values, working, directory, events, progress, arguments.validation_frequency, counted_from=epoch_start
+    checkpoints = Checkpoints(values, Path(arguments.ckpt_output_dir), directory, events, progress, resumed)
+    act = AfterStep(
+        values,
+        progress,
+        reporter,
+        checkpoints,
+        Steering(directory),
+        arguments.validation_frequency if rows.validation else None,
+        counted_from=progress.done - progress.done % progress.steps_per_epoch,
     )
     workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
     workarounds.keep_its_trackers_off()
     workarounds.share_out_padded_rows_evenly()
     workarounds.observe_steps(progress)
-    workarounds.decide_on_checkpoints(checkpoints.save)
+    workarounds.see_each_loss(reporter.check)
+    workarounds.act_after_each_step(act)
 
     script = job["arguments"].get(MAIN, {})
     callbacks = serialize_callbacks_for_cli([reporting.HubCallback()])
     sys.argv = [SCRIPT, *command(arguments, script), f"--callbacks={callbacks}"]
-    runpy.run_module(SCRIPT, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(SCRIPT, run_name="__main__", alter_sys=True)
+    except Stopped:
+        dist.barrier()
+        dist.destroy_process_group()
     if rank == 0:
         checkpoint = checkpoints.finish_run()
         write_json(directory.logs / "outcome.json", {"checkpoint": checkpoint, "metrics": reporter.final()})
@@ -80,22 +96,6 @@ def training_arguments(job: dict[str, Any], rows: Rows) -> TrainingArgs:
         given["validation_split"] = rows.split
         given.setdefault("validation_frequency", rows.steps(given["effective_batch_size"]))
     return TrainingArgs(**given)
-
-
-def _steps_before(working: Path, progress: Progress) -> tuple[int, int]:
-    """Steps of the run whose full state the framework will find, and the step from which the framework counts anew."""
-    import torch
-
-    found = next((working / "full_state").glob("epoch_*"), None)
-    if found is None:
-        return 0, 0
-    state = torch.load(found / "training_metadata.json", weights_only=True)
-    epoch = int(state["current_epoch"])
-    if "global_step" in state:
-        start = epoch * progress.steps_per_epoch
-        return start + int(state["global_step"]), start
-    start = (epoch + 1) * progress.steps_per_epoch
-    return start, start
 
 
 def main() -> None:

@@ -1,0 +1,101 @@
+"""What the hub does after each optimizer step of the framework's: report, obey, save, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import distributed as dist
+
+from training_hub.runs.control import Orders, Steering
+from training_hub_instructlab.checkpoints import Checkpoints
+from training_hub_instructlab.reporting import Reporter
+from training_hub_instructlab.steps import Progress
+
+
+class Stopped(Exception):  # noqa: N818 - what the framework is left by, and no failure
+    """Training ends here on every rank, because somebody asked for it; the checkpoint is complete."""
+
+
+@dataclass
+class AfterStep:
+    """Called on every rank after every step; every rank decides alike."""
+
+    values: dict[str, Any]
+    """The hub's parameters."""
+    progress: Progress
+    reporter: Reporter
+    checkpoints: Checkpoints
+    steering: Steering
+    validation_frequency: int | None
+    counted_from: int
+    """The step from which the framework counts: a run that goes on counts its steps from the start of the epoch."""
+
+    def __call__(self, save: Callable[..., None], **given: Any) -> None:
+        """Stands in for the framework's `save_checkpoint`, which it calls after every step and every epoch.
+
+        Args:
+            save: The framework's own.
+            **given: What the framework called it with.
+
+        Raises:
+            Stopped: The run was asked to stop.
+        """
+        # The end of an epoch is that of its last step, which has been here.
+        if given.get("epoch") is not None:
+            return
+        done, ended = self.progress.done, self.progress.whole_epochs
+        self.reporter.step()
+        improved = self._validated() and self.checkpoints.improved(self.reporter.evaluation())
+        orders = self._orders()
+        # A run whose last step is done has nothing left to stop.
+        stops = orders.stop and done < self.progress.max_steps
+        if orders.learning_rate is not None:
+            set_learning_rate(given["accelerator"], orders.learning_rate)
+        if ended is not None:
+            self.reporter.emit("epoch", epoch=ended, step=done)
+        if stops:
+            self.reporter.emit("stop", step=done, reason=self.steering.reason)
+        at_epoch = ended is not None and self.values["checkpoint_at_epoch"]
+        if stops or orders.save or at_epoch or improved or self._reaches_rows():
+            # What was asked for while training goes on is there to be resumed from.
+            full = stops or orders.save or self.values["accelerate_full_state_at_epoch"]
+            self.checkpoints.save(save, given, full_state=full)
+        if stops:
+            raise Stopped
+
+    def _validated(self) -> bool:
+        every = self.validation_frequency
+        return bool(every and (self.progress.done - self.counted_from) % every == 0)
+
+    def _reaches_rows(self) -> bool:
+        every = self.values["save_samples"]
+        if not every:
+            return False
+        before, now = (self.progress.rows_after(steps) for steps in (self.progress.done - 1, self.progress.done))
+        return bool(now // every > before // every)
+
+    def _orders(self) -> Orders:
+        """What the caller asks for, as rank 0 has read it."""
+        found = self.steering.orders() if dist.get_rank() == 0 else Orders()
+        if dist.get_world_size() == 1:
+            return found
+        numbers = torch.tensor(found.numbers(), dtype=torch.float64, device=torch.cuda.current_device())
+        dist.broadcast(numbers, 0)
+        return Orders.of(numbers.tolist())
+
+
+def set_learning_rate(accelerator: Any, value: float) -> None:
+    """Train on with this learning rate; the schedule goes on in proportion.
+
+    Args:
+        accelerator: The framework's, with the optimizer and the schedule that accelerate has wrapped.
+        value: Of the next step.
+    """
+    schedule = getattr(accelerator.lr_scheduler, "scheduler", accelerator.lr_scheduler)
+    for index, group in enumerate(accelerator.optimizer.param_groups):
+        factor = value / group["lr"] if group["lr"] > 0 else None
+        group["lr"] = value
+        schedule.base_lrs[index] = schedule.base_lrs[index] * factor if factor else value
