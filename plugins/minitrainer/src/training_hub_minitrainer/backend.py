@@ -112,8 +112,10 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
 
 
 def _check_state(checkpoint: Checkpoint, processes: int) -> None:
-    """Raises:
-    ResumeError: The framework cannot go on from it.
+    """Refuse a checkpoint that the framework cannot go on from.
+
+    Raises:
+        ResumeError: It is one.
     """
     if not (state_directory(checkpoint.path, checkpoint.step) / "training_state.pt").is_file():
         raise ResumeError(f"resume: {checkpoint.path} holds no state of mini-trainer's; resume a run of this backend")
