@@ -48,6 +48,7 @@ COMPANIONS: Mapping[str, Mapping[str, Any]] = {
     "bnb_4bit_compute_dtype": _FOUR_BIT,
     "bnb_4bit_use_double_quant": _FOUR_BIT,
     "loftq_config": {"init_lora_weights": "loftq"},
+    "resume_changes": {"resume": True},
 }
 """What the hub's own parameters need beside them to be valid, or to mean anything."""
 
