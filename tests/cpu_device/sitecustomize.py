@@ -18,7 +18,9 @@ What it cannot show: flash-attn, NCCL, DeepSpeed, Liger, memory figures (always 
 from __future__ import annotations
 
 import os
+import traceback
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 
@@ -109,8 +111,6 @@ def fsdp_moves_nothing() -> None:
 
 def accelerate_sees_several_devices() -> None:
     """Without this accelerate takes the machine for one without accelerators, and leaves FSDP out."""
-    from importlib.util import find_spec
-
     os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     if find_spec("accelerate") is None:
         return
@@ -121,6 +121,8 @@ def accelerate_sees_several_devices() -> None:
 
 def accelerate_computes_in_float32() -> None:
     """No mixed precision, whatever the framework asks accelerate for."""
+    if find_spec("accelerate") is None:
+        return
     from accelerate import Accelerator
 
     real = Accelerator.__init__
@@ -143,7 +145,8 @@ def fsdp2_computes_in_float32() -> None:
     fsdp.MixedPrecisionPolicy = as_held
 
 
-if os.environ.get("TRAINING_HUB_CPU_DEVICE") == "1" and "LOCAL_RANK" in os.environ:
+def stand_in() -> None:
+    """All of it."""
     tensors_stay_on_the_cpu()
     figures_of_cuda()
     processes_talk_by_gloo()
@@ -152,3 +155,12 @@ if os.environ.get("TRAINING_HUB_CPU_DEVICE") == "1" and "LOCAL_RANK" in os.envir
     if os.environ.get("TRAINING_HUB_CPU_FLOAT32") == "1":
         accelerate_computes_in_float32()
         fsdp2_computes_in_float32()
+
+
+if os.environ.get("TRAINING_HUB_CPU_DEVICE") == "1" and "LOCAL_RANK" in os.environ:
+    try:
+        stand_in()
+    except Exception as error:
+        # Python itself would only print it and go on, with half of the stand-in.
+        traceback.print_exc()
+        raise SystemExit("the stand-in for CUDA is broken") from error

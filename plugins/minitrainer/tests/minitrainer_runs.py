@@ -75,15 +75,3 @@ def mean_loss(model: Path, file: Path) -> float:
     """The loss of a model over all trained tokens of processed rows."""
     found = row_losses(model, file)
     return sum(total for total, _ in found) / sum(count for _, count in found)
-
-
-def worker(directory: Path, rank: int) -> int:
-    """The process of a rank of a run, found as the system lists it."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command, environment = ((process / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
-        except OSError:
-            continue
-        if f"RANK={rank}".encode() in environment and str(directory).encode() in b" ".join(command):
-            return int(process.name)
-    raise LookupError(f"no process of rank {rank} trains in {directory}")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from minitrainer_runs import backend_on_cpu, events, free_port, losses, mean_loss, row_losses, summed_loss, worker
+from minitrainer_runs import backend_on_cpu, events, free_port, losses, mean_loss, row_losses, summed_loss
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
 
-from training_hub import TrainingFailedError, create_algorithm, osft, sft
+from training_hub import create_algorithm, osft, sft
 from training_hub.errors import ParameterError
-from training_hub.runs.events import Follower
 
 RATIO = 0.25
 
@@ -208,33 +205,3 @@ def test_a_pattern_that_matches_nothing_is_refused_with_the_models_names(job: di
     with pytest.raises(ParameterError, match=r"'mlp.up_porj'.*did you mean 'mlp.up_proj'.*self_attn.q_proj"):
         osft(**job, unfreeze_rank_ratio=RATIO, target_patterns=["q_proj", "mlp.up_porj"])
     assert not job["ckpt_output_dir"].exists()
-
-
-def test_osft_stopped_by_a_signal_goes_on_where_it_was(job: dict[str, Any], tmp_path: Path) -> None:
-    """By itself the framework would pass over every row from here on, for the state is of a later epoch."""
-    out, resumed = job["ckpt_output_dir"], tmp_path / "resumed"
-    asked = job | {"unfreeze_rank_ratio": RATIO, "effective_batch_size": 7, "lr_scheduler": "constant"}
-
-    def stop(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == 7:
-            os.kill(worker(out, rank=0), signal.SIGUSR1)
-
-    with backend_on_cpu(float32=True):
-        stopped = r"stopped by a signal.*resume_from_full_state_checkpoint="
-        with Follower(out / "events.jsonl", stop), pytest.raises(TrainingFailedError, match=stopped) as raised:
-            osft(**asked | {"num_epochs": 1000}, on_demand_checkpointing=True)
-        [state] = (out / "full_state_checkpoints").iterdir()
-        assert str(state) in str(raised.value)
-        done = int(state.name.removeprefix("step_"))
-        epochs = done // 3 + 2
-        result = osft(
-            **asked | {"num_epochs": epochs, "ckpt_output_dir": resumed}, resume_from_full_state_checkpoint=str(state)
-        )
-        osft(**asked | {"num_epochs": epochs, "ckpt_output_dir": tmp_path / "whole"})
-    whole = events(tmp_path / "whole", "step")
-    found = events(resumed, "step")
-    assert [step["step"] for step in found] == list(range(done + 1, epochs * 3 + 1))
-    assert [step["loss"] for step in found] == pytest.approx([step["loss"] for step in whole[done:]], abs=1e-5)
-    for name in ("tokens", "epoch", "learning_rate", "max_steps"):
-        assert [step[name] for step in found] == [step[name] for step in whole[done:]]
-    assert result.checkpoint == resumed / "final"

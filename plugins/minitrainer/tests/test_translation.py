@@ -130,12 +130,9 @@ def test_what_only_one_algorithm_has() -> None:
         ({"lr_scheduler": "reduce_lr_on_plateau"}, "lr_scheduler.*never tells its scheduler a loss"),
         ({"fsdp_options": {"sharding_strategy": "NO_SHARD"}}, "fsdp_options.*give FULL_SHARD"),
         ({"fsdp_options": {"cpu_offload_params": True}}, "fsdp_options.*leave cpu_offload_params out"),
-        ({"accelerate_full_state_at_epoch": True, "checkpoint_at_epoch": True}, "cannot go on from a state of sft"),
-        (
-            {"on_demand_checkpointing": True},
-            "on_demand_checkpointing: mini-trainer 0.9 can go on from a state of OSFT alone",
-        ),
-        ({"resume_from_full_state_checkpoint": "s"}, "start again from the base model"),
+        ({"on_demand_checkpointing": True}, "on_demand_checkpointing: SIGTERM and SIGINT save a state"),
+        ({"resume_from_full_state_checkpoint": "s"}, "resume_from_full_state_checkpoint: give resume instead"),
+        ({"resume": True, "nnodes": 2, "master_addr": "a"}, "resume=True.*checkpoints hold the model alone"),
         ({"max_step": 4}, r"max_step: neither a parameter of sft.*did you mean 'max_steps'"),
         ({"osft": True}, "osft: neither a parameter of sft"),
         ({"osft_unfreeze_rank_ratio": 0.5}, "osft_unfreeze_rank_ratio: neither a parameter of sft"),
@@ -153,11 +150,6 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason(given: dict[str, Any
     assert re.search(expected, refusal("sft", **given))
 
 
-def test_a_state_is_saved_on_one_node_only() -> None:
-    found = refusal("osft", on_demand_checkpointing=True, nnodes=2, master_addr="127.0.0.1")
-    assert "on_demand_checkpointing with nnodes > 1" in found
-
-
 def test_osft_takes_no_switch_of_its_own_away() -> None:
     assert "osft: neither a parameter of osft" in refusal("osft", osft=False)
     assert "osft_target_patterns is set from target_patterns" in refusal("osft", osft_target_patterns=["q_proj"])
@@ -168,7 +160,7 @@ def test_every_argument_of_the_framework_is_within_reach_or_owned() -> None:
     """A new release's new argument is accepted at once, because the names are read from the installed source."""
     names = {field.name for field in dataclasses.fields(real())}
     assert accepted("osft")["TrainingArgs"] | {"osft", "callbacks", "pretraining_config"} == names
-    own = {"train_dtype": "bfloat16", "save_dtype": "float16", "on_demand_checkpointing": True, "training_mode": "step"}
+    own = {"train_dtype": "bfloat16", "save_dtype": "float16", "training_mode": "step"}
     found = arguments("osft", **own, max_steps=3)
     assert found.items() >= own.items()
     real()(**found)

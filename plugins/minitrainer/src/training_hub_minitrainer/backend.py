@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,17 +16,18 @@ from training_hub.arguments import fields_of
 from training_hub.backend import Availability, FrameworkBackend
 from training_hub.batches import processes
 from training_hub.devices import devices
-from training_hub.errors import TrainingFailedError
+from training_hub.errors import ResumeError
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
 from training_hub.request import dataset_options
+from training_hub.runs.checkpoints import Checkpoint
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
-from training_hub_minitrainer.layout import cache_directory, framework_directory, full_state_directory
+from training_hub_minitrainer.layout import cache_directory, framework_directory, state_directory
 from training_hub_minitrainer.rules import HELD_BACK, OSFT_ONLY, contradictions, rules, settings
 
 DISTRIBUTION = "rhai-innovation-mini-trainer"
@@ -40,6 +40,7 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
 
     algorithms: ClassVar[tuple[str, ...]] = ("osft", "sft")
     framework: ClassVar[str | None] = DISTRIBUTION
+    controls: ClassVar[frozenset[str]] = frozenset({"stop", "save", "set_learning_rate"})
 
     def availability(self) -> Availability:
         try:
@@ -88,25 +89,42 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
         return replace(translation, problems=(*translation.problems, *contradictions(parameters)))
 
     def train(self, run: Run) -> TrainingResult:
-        assert run.translation.launch is not None
+        plan = run.translation.launch
+        assert plan is not None
+        if run.resume_from is not None:
+            _check_state(run.resume_from, plan.processes)
         logs = run.directory.logs
         task, outcome = logs / "job.json", logs / "outcome.json"
         write_json(task, job(run))
+        # Of a run that was killed while it saved.
+        for left in (framework_directory(run.parameters) / "hf_format", run.directory.final):
+            shutil.rmtree(left, ignore_errors=True)
         try:
-            launch(run.translation.launch, [str(task)], logs)
+            launch(plan, [str(task)], logs, run.patience.check)
         finally:
             shutil.rmtree(cache_directory(run.parameters), ignore_errors=True)
-            states = _keep_full_states(run.parameters)
-        # On a signal the framework saves its state and ends as if all were well.
-        if not outcome.exists():
-            resume = f": go on with resume_from_full_state_checkpoint={str(states[-1])!r}" if states else ""
-            raise TrainingFailedError(f"training was stopped by a signal before its end{resume}\nlogs: {logs}")
         found = json.loads(outcome.read_text(encoding="utf-8"))
         return TrainingResult(
             checkpoint=Path(found["checkpoint"]) if found["checkpoint"] else None,
             metrics=found["metrics"],
             backend=self.name,
             run_dir=run.directory.path,
+        )
+
+
+def _check_state(checkpoint: Checkpoint, processes: int) -> None:
+    """Refuse a checkpoint that the framework cannot go on from.
+
+    Raises:
+        ResumeError: It is one.
+    """
+    if not (state_directory(checkpoint.path, checkpoint.step) / "training_state.pt").is_file():
+        raise ResumeError(f"resume: {checkpoint.path} holds no state of mini-trainer's; resume a run of this backend")
+    wrote = checkpoint.facts.get("world_size")
+    if wrote != processes:
+        raise ResumeError(
+            f"resume: {checkpoint.path} was saved by {wrote} processes, each with its own part of the state, and "
+            f"{processes} are to go on from it; give nproc_per_node={wrote}"
         )
 
 
@@ -120,17 +138,13 @@ def job(run: Run) -> dict[str, Any]:
         "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
         "dataset": asdict(dataset_options(run.parameters)),
         "directory": str(run.directory.path),
+        "resume": str(run.resume_from.path) if run.resume_from else None,
     }
 
 
 def _environment(parameters: Parameters) -> dict[str, str]:
-    place = os.path.abspath(parameters["ckpt_output_dir"])  # noqa: PTH100 - Path.resolve would ask the disk
-    return {
-        # The framework loads its rows through a cache, which would grow by a copy of every dataset in the user's home.
-        "HF_DATASETS_CACHE": str(cache_directory(parameters)),
-        # Two runs on a machine would share the file by which their states are asked for.
-        "CHECKPOINT_TRIGGER_FILENAME": f"training-hub-{hashlib.sha256(place.encode()).hexdigest()[:16]}",
-    }
+    # The framework loads its rows through a cache, which would grow by a copy of every dataset in the user's home.
+    return {"HF_DATASETS_CACHE": str(cache_directory(parameters))}
 
 
 def accepted(algorithm: str) -> dict[str, frozenset[str]]:
@@ -146,14 +160,3 @@ def _release(text: str) -> tuple[int, ...]:
 def _without_flash_attention(environment: Mapping[str, str]) -> bool:
     """Whether mini-trainer's own switch makes it do with PyTorch's attention."""
     return environment.get("TESTING", "").lower() == "true"
-
-
-def _keep_full_states(values: Mapping[str, Any]) -> list[Path]:
-    """Move states that on_demand_checkpointing saved out of the logs; return them, the newest last."""
-    written, kept = framework_directory(values) / "full_state_checkpoints", full_state_directory(values)
-    if not written.is_dir():
-        return []
-    kept.mkdir(exist_ok=True)
-    for state in list(written.iterdir()):
-        state.rename(kept / state.name)
-    return sorted(kept.glob("step_*"), key=lambda path: int(path.name.partition("_")[2] or 0))

@@ -10,7 +10,9 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
 
+from training_hub.runs.checkpoints import SEAL, make_room, newest, place, seal
 from training_hub.runs.directory import RunDirectory, write_json
+from training_hub_minitrainer.layout import STATES
 
 _CHANGED = ("use_cache", "bos_token_id", "eos_token_id")
 """What the framework writes over in the configuration. A missing padding token, which it fills in, may stay."""
@@ -19,53 +21,80 @@ _CHANGED = ("use_cache", "bos_token_id", "eos_token_id")
 class Checkpoints:
     """The checkpoints of a run, as they come. Used by the main process alone."""
 
-    def __init__(self, directory: RunDirectory, base: str, *, keep_last_only: bool, trust_remote_code: bool) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        base: str,
+        *,
+        keep_last_only: bool,
+        trust_remote_code: bool,
+        best_step: int | None = None,
+    ) -> None:
+        """Args:
+        directory: The run's.
+        base: The model that is trained.
+        keep_last_only: Whether older ones are deleted.
+        trust_remote_code: Whether the base may bring code.
+        best_step: Of a run that is resumed: whose checkpoint has the lowest validation loss so far.
+        """
         self.directory = directory
         self.keep_last_only = keep_last_only
-        self.best: Path | None = None
+        self.best_step = best_step
         self._config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
         try:
             self._generation: GenerationConfig | None = GenerationConfig.from_pretrained(base)
         except OSError:
             self._generation = None
 
-    def take(self, written: Path, step: int, *, final: bool) -> Path:
-        """Move a complete checkpoint to its place, on the same file system.
+    def take(self, written: Path, step: int, *, best: bool, again: bool) -> None:
+        """Move weights to their place, on the same file system. They do not count before `complete`.
 
         Args:
-            written: Where the framework wrote it.
+            written: Where the framework wrote them.
             step: Optimizer steps done.
-            final: Whether it is the one of the end of training.
+            best: Whether they have the lowest validation loss so far.
+            again: Whether the weights of this step are there already, saved for another reason.
         """
-        self._mend(written)
-        place = self.directory.final if final else self.directory.path / f"checkpoint-{step}"
-        # The same weights twice: the step is a regular one and has the lowest validation loss.
-        if place.exists():
+        if best:
+            self.best_step = step
+        if again:
             shutil.rmtree(written)
-        else:
-            written.rename(place)
-        if "best_val_loss" in written.name:
-            previous, self.best = self.best, place
-            if self.keep_last_only and previous not in (None, place):
-                shutil.rmtree(previous)
-        if self.keep_last_only and not final:
-            for older in self.directory.path.glob("checkpoint-*"):
-                if older not in (place, self.best):
-                    shutil.rmtree(older)
-        return place
+            return
+        self._mend(written)
+        target = place(self.directory.path, step)
+        # Left by the run that is resumed, which had gone further.
+        if target.exists():
+            (target / SEAL).unlink(missing_ok=True)
+            shutil.rmtree(target)
+        written.rename(target)
+
+    def complete(self, step: int, *, resumable: bool, **facts: Any) -> Path:
+        """Declare a checkpoint complete: all that belongs to it is in its place. Then make room."""
+        target = place(self.directory.path, step)
+        seal(target, step, resumable=resumable, best_step=self.best_step, **facts)
+        if self.keep_last_only:
+            spared = {step} if self.best_step is None else {step, self.best_step}
+            make_room(self.directory.path, 1, spared)
+        return target
+
+    def take_final(self, written: Path) -> None:
+        """Move the model as it is at the end of training to its place."""
+        self._mend(written)
+        written.rename(self.directory.final)
 
     def link_final(self, step: int) -> None:
         """Give the checkpoint of the last step a second place, as the final one."""
         final = self.directory.final
         partial = final.with_name(".final")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(self.directory.path / f"checkpoint-{step}", partial, copy_function=_same)
+        ignored = shutil.ignore_patterns(STATES, SEAL)
+        shutil.copytree(place(self.directory.path, step), partial, ignore=ignored, copy_function=_same)
         partial.rename(final)
 
     def last(self) -> Path | None:
         """The newest checkpoint of the run."""
-        found = self.directory.path.glob("checkpoint-*")
-        return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+        found = newest(self.directory.path)
+        return found.path if found else None
 
     def _mend(self, checkpoint: Path) -> None:
         """Give back what the framework changed for training, or left out."""

@@ -24,9 +24,13 @@ def cache_directory(values: Mapping[str, Any]) -> Path:
     return rows_file(values, "train").with_suffix(".cache")
 
 
-def full_state_directory(values: Mapping[str, Any]) -> Path:
-    """Where states to resume from (on_demand_checkpointing) are kept, beyond the logs' life."""
-    return _directory(values) / "full_state_checkpoints"
+STATES = "full_state"
+"""In a checkpoint: what training goes on from, beside the weights."""
+
+
+def state_directory(checkpoint: Path, step: int) -> Path:
+    """The framework's state in a checkpoint. It chooses the last name itself."""
+    return checkpoint / STATES / f"step_{step}"
 
 
 def _directory(values: Mapping[str, Any]) -> Path:

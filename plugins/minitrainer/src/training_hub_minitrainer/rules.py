@@ -17,6 +17,11 @@ Settings = dict[str, tuple[Any, str]]
 
 HELD_BACK = frozenset({"osft", "callbacks", "pretraining_config"})
 """Arguments of mini-trainer that nobody can give: the algorithm says the first, the hub carries out the others."""
+REPLACED: Mapping[str, str] = {
+    "on_demand_checkpointing": "SIGTERM and SIGINT save a state to resume from in any case; leave it out",
+    "resume_from_full_state_checkpoint": "give resume instead",
+}
+"""Arguments of mini-trainer in whose place the hub has its own way."""
 OSFT_ONLY = frozenset({"osft_unfreeze_rank_ratio", "osft_target_patterns", "osft_upcast_dtype"})
 
 
@@ -51,17 +56,7 @@ def contradictions(parameters: Parameters) -> list[str]:
             problems.append(f"training_mode={mode!r} without {name}: say where training ends")
     if mode != "epoch" and parameters.given("num_epochs"):
         problems.append(f"num_epochs and training_mode={mode!r} contradict each other: leave one of them out")
-    if not _decomposes(parameters):
-        problems += [
-            f"{name}: mini-trainer 0.9 can go on from a state of OSFT alone; where weights are trained whole, it would "
-            f"start again from the base model"
-            for name in ("on_demand_checkpointing", "resume_from_full_state_checkpoint")
-            if further.get(name)
-        ]
-    if further.get("on_demand_checkpointing") and parameters["nnodes"] > 1:
-        problems.append("on_demand_checkpointing with nnodes > 1: a state is kept whole on one node only")
-    if further.get("resume_from_full_state_checkpoint") and mode != "epoch":
-        problems.append(f"resume_from_full_state_checkpoint with training_mode={mode!r}: it goes on by epochs only")
+    problems += [f"{name}: {instead}" for name, instead in REPLACED.items() if further.get(name)]
     if not parameters["validation_split"]:
         problems += [
             f"{name} without a validation set: say which rows to validate on with validation_split"
@@ -136,7 +131,18 @@ def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, R
         "nnodes": launched,
         **dict.fromkeys(("node_rank", "rdzv_id", "rdzv_endpoint", "master_addr", "master_port"), rendezvous),
         **dict.fromkeys(TRACKERS, by_hub(TOLD)),
-        "callbacks": refused("callbacks are not carried out yet; leave them out"),
+        "callbacks": by_hub("called from the run's events; they can stop it, save, and set the learning rate"),
+        "callback_errors": by_hub("stop or warn"),
+        "resume": by_hub(
+            "weights, optimizer, schedule, order of rows and random state go on from a checkpoint",
+            refuse=lambda p: (
+                "with nnodes > 1 checkpoints hold the model alone" if p["resume"] and p["nnodes"] > 1 else None
+            ),
+        ),
+        "resume_changes": by_hub("what may differ from the run resumed"),
+        "on_nan": by_hub("checked at each step"),
+        "grace_seconds": by_hub("the processes are ended after it"),
+        "hang_seconds": by_hub("the processes are ended after it"),
     }
 
 
@@ -147,10 +153,8 @@ def _sft() -> dict[str, Rule]:
             "counted from the last such checkpoint, not from the start, where a step does not end on a multiple",
             lambda p: p["save_samples"] or None,
         ),
-        "accelerate_full_state_at_epoch": approximate(
-            "",
-            "checkpoints hold the model alone: mini-trainer cannot go on from a state of sft",
-            refuse=_full_state,
+        "accelerate_full_state_at_epoch": by_hub(
+            "in checkpoint-STEP/full_state; those asked for while it trains always have it"
         ),
         "fsdp_options": by_hub(
             "the framework always shards weights, gradients and optimizer over all processes (FULL_SHARD)",
@@ -201,13 +205,6 @@ def _liger(devices: Devices) -> str | None:
     if find_spec("liger_kernel"):
         return None
     return 'liger-kernel is not installed: pip install "training-hub-minitrainer[liger]"'
-
-
-def _full_state(parameters: Parameters) -> str | None:
-    name = "accelerate_full_state_at_epoch"
-    if not (parameters[name] and parameters.given(name) and parameters["checkpoint_at_epoch"]):
-        return None
-    return "mini-trainer cannot go on from a state of sft; give False, or train with instructlab-training or trl"
 
 
 def _no_fsdp(options: Mapping[str, Any]) -> str | None:

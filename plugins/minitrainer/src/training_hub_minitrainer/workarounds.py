@@ -1,31 +1,112 @@
-"""The place where mini-trainer 0.9 has no public interface for what the hub promises: one function."""
+"""The places where mini-trainer 0.9 has no public interface for what the hub promises: one function or class each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training_hub_minitrainer.loop import Loop
 
 
-def go_on_at_the_right_row(steps_per_epoch: Callable[[], int], told: Callable[[int], None]) -> None:
-    """Resume at the step that comes next. For 0.9.
+def take_part_in(loop: Loop) -> None:
+    """Have the framework's loop call the hub's, in the thread that trains and on every rank. For 0.9.
 
-    The framework keeps the steps of all epochs, and on resuming passes over so many batches of *each* epoch until
-    some are left: from the end of the first epoch on it would train on nothing. Here it
-    reads the epoch, and the steps in it.
-
-    Args:
-        steps_per_epoch: Called when the rows are there.
-        told: Called with the steps of the epochs that are over, which the framework then leaves out of its count.
+    Its own CallbackManager calls from a thread beside the loop, where nothing can be saved or stopped, and lets errors
+    go. The loop takes another manager as an argument, but `main` makes that one; and what the loop knows of the saves
+    and validations so far, which belongs into a state to resume from, it keeps to itself.
     """
-    from mini_trainer.full_state_checkpoint import FullStateCheckpointer
+    from mini_trainer import train as framework
 
-    load = FullStateCheckpointer.load_metadata
+    from training_hub_minitrainer.loop import Stopped
 
-    def load_metadata(directory: str) -> dict[str, Any]:
-        found: dict[str, Any] = load(directory)
-        length = steps_per_epoch()
-        epoch, step = divmod(int(found["step"]), length)
-        told(epoch * length)
-        return found | {"epoch": epoch, "step": step, "sampler_epoch": epoch}
+    real = framework.train
 
-    FullStateCheckpointer.load_metadata = staticmethod(load_metadata)
+    class Checkpointer(framework.Checkpointer):  # type: ignore[misc]  # it has no types
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            loop.checkpointer = self
+
+    class ValidationScheduler(framework.ValidationScheduler):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            loop.validation_scheduler = self
+
+    def train(**given: Any) -> None:
+        loop.begin(given)
+        with contextlib.suppress(Stopped):
+            real(**given | {"data_loader": loop.data_loader, "callback_manager": loop})
+
+    framework.Checkpointer = Checkpointer
+    framework.ValidationScheduler = ValidationScheduler
+    framework.train = train
+
+
+class RowsFrom:
+    """A data loader for a run that is resumed after some steps. For 0.9.
+
+    The framework passes over the batches of all steps done, but counts them anew in each epoch: from the end of the
+    first epoch on it would train on nothing. Here the first pass has the steps of all earlier epochs in front, empty.
+    And it draws a random number for each pass over the rows, which a run that was not interrupted had drawn before.
+    """
+
+    def __init__(self, loader: Any, step: int, state: Path, rank: int) -> None:
+        self._loader = loader
+        self._before, self._within = divmod(step, len(loader))
+        self._state = state
+        self._rank = rank
+        self._first = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        first, self._first = self._first, False
+        if not first:
+            yield from self._loader
+            return
+        from mini_trainer.full_state_checkpoint import FullStateCheckpointer
+
+        yield from [None] * len(self._loader) * self._before
+        for index, batch in enumerate(self._loader):
+            if index == self._within > 0:
+                FullStateCheckpointer.load_rng_states(self._state, self._rank)
+            yield batch
+
+
+def load_whole_weights(model: Any, state: Path) -> None:
+    """Load the weights of a state where they are trained whole. For 0.9.
+
+    There the framework does so for OSFT alone, and would go on from the base model with the optimizer's state.
+    """
+    import torch.distributed.checkpoint as dcp
+
+    # The tensors share the memory of the model's, which are written in place.
+    dcp.load({"model": model.state_dict()}, checkpoint_id=str(state / "distributed"))
+
+
+def use_rates_of(scheduler: Any, optimizer: Any) -> None:
+    """Give the optimizer the learning rates of a schedule that was loaded. For 0.9.
+
+    The framework loads no rates into the optimizer: its first step would be one of the schedule's start.
+    """
+    for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+        group["lr"] = rate
+
+
+def set_rate(value: float, scheduler: Any, optimizer: Any) -> None:
+    """Train on with this learning rate; the schedule goes on in proportion. For 0.9, which has no such request.
+
+    It reports the rates that the schedule has noted, so these change too.
+    """
+    for index, group in enumerate(optimizer.param_groups):
+        factor = value / group["lr"] if group["lr"] > 0 else None
+        group["lr"] = scheduler._last_lr[index] = value
+        # Those of PyTorch that follow the optimizer alone have none.
+        if (bases := getattr(scheduler, "base_lrs", None)) is not None:
+            bases[index] = bases[index] * factor if factor else value

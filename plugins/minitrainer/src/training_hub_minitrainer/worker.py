@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import os
 import sys
 from dataclasses import fields
@@ -13,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from training_hub.errors import ModelNotFoundError, ParameterError
 from training_hub.launchers.local import recorded_failure
+from training_hub.runs.checkpoints import Checkpoint, complete
+from training_hub.runs.control import Steering
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import EventLog
+from training_hub_minitrainer.layout import state_directory
 
 if TYPE_CHECKING:
-    from training_hub_minitrainer.reporting import Reporter
+    from training_hub_minitrainer.loop import Loop, Main
 
 
 def train(job: dict[str, Any]) -> dict[str, Any] | None:
@@ -31,36 +33,54 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
     """
     from mini_trainer import train as framework
 
-    from training_hub_minitrainer import reporting
-    from training_hub_minitrainer.checkpoints import Checkpoints
+    from training_hub_minitrainer.loop import Loop
+    from training_hub_minitrainer.workarounds import take_part_in
 
     values, directory = job["values"], RunDirectory(Path(job["directory"]))
     given = training_arguments(job)
     if given["use_liger_kernels"]:
         require_liger(values["model_path"], trust_remote_code=values["trust_remote_code"])
+    resumed = complete(Path(job["resume"])) if job["resume"] else None
+    if resumed:
+        given["resume_from_full_state_checkpoint"] = str(state_directory(resumed.path, resumed.step))
     # The first process of each node writes the rows. The others wait for it where they all meet, in the framework's
     # own start, and read the rows after that.
     lengths = _rows(job, directory) if os.environ["LOCAL_RANK"] == "0" else []
-    reporter = None
-    if os.environ["RANK"] == "0":
-        checkpoints = Checkpoints(
-            directory,
-            values["model_path"],
-            keep_last_only=values["keep_last_checkpoint_only"],
-            trust_remote_code=values["trust_remote_code"],
-        )
-        reporter = reporting.Reporter(job, lengths, EventLog(directory.events), checkpoints)
-        reporting.current = reporter
-        given["serialized_callbacks"] = _callbacks()
-    if state := given["resume_from_full_state_checkpoint"]:
-        _resume(Path(state), given, reporter)
+    main = _main(job, directory, lengths, resumed) if os.environ["RANK"] == "0" else None
+    loop = Loop(job, resumed, main)
+    take_part_in(loop)
     framework.main(**given)
-
-    if reporter is None:
+    if main is None:
         return None
-    metrics = reporter.finish()
-    checkpoint = reporter.final_checkpoint() if values["save_final_checkpoint"] else reporter.checkpoints.last()
-    return {"checkpoint": checkpoint, "metrics": metrics}
+    return {"checkpoint": _result(loop, main, directory), "metrics": main.reporter.final()}
+
+
+def _main(job: dict[str, Any], directory: RunDirectory, lengths: list[int], resumed: Checkpoint | None) -> Main:
+    from training_hub_minitrainer.checkpoints import Checkpoints
+    from training_hub_minitrainer.loop import Main
+    from training_hub_minitrainer.reporting import Reporter
+
+    values = job["values"]
+    checkpoints = Checkpoints(
+        directory,
+        values["model_path"],
+        keep_last_only=values["keep_last_checkpoint_only"],
+        trust_remote_code=values["trust_remote_code"],
+        best_step=resumed.facts.get("best_step") if resumed else None,
+    )
+    return Main(Steering(directory), Reporter(job, lengths, EventLog(directory.events)), checkpoints)
+
+
+def _result(loop: Loop, main: Main, directory: RunDirectory) -> Path | None:
+    """The checkpoint to hand to the user."""
+    if loop.stopped_at is not None or not loop.values["save_final_checkpoint"]:
+        return main.checkpoints.last()
+    # The framework saves none where it has just saved the same weights for another reason.
+    if not directory.final.exists():
+        step = main.reporter.last["step"]
+        main.checkpoints.link_final(step)
+        main.reporter.saved(step, directory.final)
+    return directory.final
 
 
 def training_arguments(job: dict[str, Any]) -> dict[str, Any]:
@@ -116,26 +136,6 @@ def _targets(job: dict[str, Any]) -> list[str]:
     return target_weights(model, model_type, values["target_patterns"])
 
 
-def _resume(state: Path, given: dict[str, Any], reporter: Reporter | None) -> None:
-    from training_hub_minitrainer.workarounds import go_on_at_the_right_row
-
-    if not (state / "training_state.pt").is_file():
-        raise ParameterError(
-            f"resume_from_full_state_checkpoint={state}: it holds no state of mini-trainer's (training_state.pt); give "
-            f"a directory step_<number> of full_state_checkpoints"
-        )
-
-    def steps_per_epoch() -> int:
-        with Path(given["data_path"]).open("rb") as rows:
-            return math.ceil(sum(1 for _ in rows) / int(given["batch_size"]))
-
-    def told(steps: int) -> None:
-        if reporter is not None:
-            reporter.steps_before = steps
-
-    go_on_at_the_right_row(steps_per_epoch, told)
-
-
 def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:
     from transformers import AutoTokenizer
 
@@ -147,14 +147,6 @@ def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:
     except OSError as error:
         raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
     return write_rows(job, tokenizer, EventLog(directory.events))
-
-
-def _callbacks() -> str:
-    from mini_trainer.callbacks import serialize_callbacks_for_cli
-
-    from training_hub_minitrainer.callback import HubCallback
-
-    return str(serialize_callbacks_for_cli([HubCallback()]))
 
 
 def main() -> None:
