@@ -12,8 +12,8 @@ from typing import Any
 from instructlab.training import TrainerCallback, TrainingContext
 from instructlab.training.sampler import EpochSampler
 
-from training_hub.errors import NonFiniteLossError
 from training_hub.runs.events import SCHEMA, EventLog
+from training_hub.runs.finite import check_finite
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.steps import Progress
 
@@ -76,14 +76,8 @@ class Reporter:
         epoch, index = divmod(step - 1, self.progress.steps_per_epoch)
         self._arrange(epoch)
         seen = self._order[index * batch : (index + 1) * batch]
-        said = f"the loss of step {step} is {loss}"
-        said += f"; its rows, counted from 1 among those trained on: {', '.join(str(row + 1) for row in seen[:32])}"
-        said += ", ..." if len(seen) > 32 else ""
-        if self.values["on_nan"] == "stop":
-            raise NonFiniteLossError(
-                f"{said}; lower learning_rate, look at these rows, or give on_nan='warn' to train on"
-            )
-        self.emit("warning", step=step, message=said)
+        if warning := check_finite(loss, step, seen, self.values["on_nan"]):
+            self.emit("warning", step=step, message=warning)
 
     def step(self) -> None:
         """Tell of the step that the optimizer has just taken."""

@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 from mini_trainer.callbacks import TrainingContext
 
-from training_hub.errors import NonFiniteLossError
 from training_hub.runs.checkpoints import Checkpoint, place
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory
+from training_hub.runs.finite import check_finite
 from training_hub_minitrainer.checkpoints import Checkpoints
 from training_hub_minitrainer.layout import state_directory
 from training_hub_minitrainer.reporting import Reporter, order_of_rows
@@ -112,17 +112,9 @@ class Loop:
         epoch, index = divmod(step - 1, len(loader))
         order = order_of_rows(len(loader.dataset), self.values["seed"], epoch)
         seen = order[index * loader.batch_size : (index + 1) * loader.batch_size]
-        said = (
-            f"the loss of step {step} is {context.loss}; its rows, counted from 1 among those trained on: "
-            + ", ".join(str(row + 1) for row in seen[:32])
-            + (", ..." if len(seen) > 32 else "")
-        )
-        if self.values["on_nan"] == "stop":
-            raise NonFiniteLossError(
-                f"{said}; lower learning_rate, look at these rows, or give on_nan='warn' to train on"
-            )
+        warning = check_finite(context.loss, step, seen, self.values["on_nan"])
         if self.main:
-            self.main.reporter.events.emit("warning", step=step, message=said)
+            self.main.reporter.events.emit("warning", step=step, message=warning)
 
     def _on_evaluate(self, context: TrainingContext) -> None:
         self._validation_loss = context.val_metrics.get("val_loss", self._validation_loss)

@@ -25,11 +25,12 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from training_hub.errors import NonFiniteLossError, TrainingFailedError
+from training_hub.errors import TrainingFailedError
 from training_hub.runs.checkpoints import complete, make_room, newest, place, seal
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory, size
 from training_hub.runs.events import SCHEMA, EventLog
+from training_hub.runs.finite import check_finite
 from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
 from training_hub_trl.rows import Splits
@@ -141,20 +142,14 @@ class HubTrainer(SFTTrainer):
 
     def _not_finite(self, loss: float) -> None:
         """Say which step it was and which rows it saw; end the run, unless only a warning is asked for."""
-        step = self.state.global_step
-        said = f"the loss of step {step} is {loss}"
+        step, seen = self.state.global_step, None
         if not self.args.packing:
-            per_epoch, batch = steps_per_epoch(self.rows, self.args), effective_batch(self.args)
-            epoch, index = divmod(step - 1, per_epoch)
+            batch = effective_batch(self.args)
+            epoch, index = divmod(step - 1, steps_per_epoch(self.rows, self.args))
             seen = self.order.rows(epoch, index * batch, (index + 1) * batch)
-            said += f"; its rows, counted from 1 among those trained on: {', '.join(str(row + 1) for row in seen[:32])}"
-            said += ", ..." if len(seen) > 32 else ""
-        if self.job["values"]["on_nan"] == "stop":
-            raise NonFiniteLossError(
-                f"{said}; lower learning_rate, look at these rows, or give on_nan='warn' to train on"
-            )
+        warning = check_finite(loss, step, seen, self.job["values"]["on_nan"])
         if self.is_world_process_zero():
-            self.events.emit("warning", step=step, message=said)
+            self.events.emit("warning", step=step, message=warning)
 
     def orders(self) -> Orders:
         """What the caller asks for, on every rank alike; called by all of them after each step."""
