@@ -96,7 +96,7 @@ def test_exit_codes(arguments: list[str], code: int) -> None:
 def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
-        import sys, time
+        import signal, sys, time
         from training_hub import AlgorithmRegistry, Backend
         from training_hub.cli import main
 
@@ -105,6 +105,8 @@ def test_an_interrupt_ends_with_130(tmp_path: Path) -> None:
                 print("training", flush=True)
                 time.sleep(60)
 
+        # A shell lets what it starts in the background ignore the signal.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         AlgorithmRegistry.register_backend("sft", "slow", Slow)
         sys.exit(main(["train", "sft", "--model-path=m", "--data-path=d", "--ckpt-output-dir=o", "--backend=slow"]))
         """
