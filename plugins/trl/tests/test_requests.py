@@ -92,11 +92,9 @@ def test_what_cannot_be_honoured_is_refused_by_name_and_leaves_nothing(job, trai
     assert not job["ckpt_output_dir"].exists()
 
 
-def test_callbacks_are_refused_not_ignored(job):
-    from training_hub import TrainingHubCallback
-
-    with pytest.raises(ParameterError, match="callbacks"):
-        sft(**job, callbacks=TrainingHubCallback())
+def test_what_is_no_callback_is_refused(job):
+    with pytest.raises(ParameterError, match="callbacks: expected a list of TrainingHubCallback"):
+        sft(**job, callbacks=print)
 
 
 def test_more_processes_than_devices_are_refused(job):
