@@ -122,11 +122,12 @@ def frameworks(session: nox.Session, plugin: str) -> None:
 
 
 @nox.session
-def faults(session: nox.Session) -> None:
-    """Kill real runs at random moments, and see that nothing is lost; `tests` has a short form."""
-    with_framework(session, "trl")
-    install(session, "pytest", "pytest-timeout")
-    session.run("pytest", *(session.posargs or ["-m", "faults", "plugins/trl/tests"]), env=OFFLINE)
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in ("trl", "instructlab", "minitrainer")])
+def faults(session: nox.Session, plugin: str) -> None:
+    """Kill and stop real runs, and see that nothing is lost; `tests` and `frameworks` have a short form."""
+    with_framework(session, plugin)
+    install(session, "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
+    session.run("pytest", *(session.posargs or ["-m", "faults", f"plugins/{plugin}/tests"]), env=OFFLINE)
 
 
 @nox.session

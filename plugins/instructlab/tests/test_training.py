@@ -164,6 +164,7 @@ def figures(out: Path) -> dict[int, list[Any]]:
     return {event["step"]: [event[name] for name in names] for event in told}
 
 
+@pytest.mark.faults
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     settings: dict[str, Any] = {"num_epochs": 8, **ADAM}
@@ -198,6 +199,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(model: Path, rows: Path, tm
     )
 
 
+@pytest.mark.faults
 def test_a_run_of_two_processes_obeys_and_goes_on(model: Path, rows: Path, tmp_path: Path, float32: None) -> None:
     first, rest = tmp_path / "first", tmp_path / "rest"
     settings: dict[str, Any] = {"num_epochs": 12, "nproc_per_node": 2, "keep_last_checkpoint_only": True, **ADAM}

@@ -51,6 +51,7 @@ def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return load_file(checkpoint / "model.safetensors")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("algorithm", "processes", "interrupt"), [("osft", 1, False), ("sft", 2, True)], ids=["osft", "sft-two"]
 )
