@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
     from training_hub.hookspecs import hookimpl
     from training_hub.reading.plot import plot_loss
+    from training_hub.ready_callbacks import EarlyStopping, LossSpike
     from training_hub.registry import AlgorithmRegistry
     from training_hub.runs.result import TrainingResult
     from training_hub.selection import create_algorithm
@@ -30,8 +31,10 @@ _HOMES = {
     "AlgorithmRegistry": "training_hub.registry",
     "Availability": "training_hub.backend",
     "Backend": "training_hub.backend",
+    "EarlyStopping": "training_hub.ready_callbacks",
     "FrameworkBackend": "training_hub.backend",
     "LoRASFTAlgorithm": "training_hub.algorithms.lora_sft",
+    "LossSpike": "training_hub.ready_callbacks",
     "OSFTAlgorithm": "training_hub.algorithms.osft",
     "SFTAlgorithm": "training_hub.algorithms.sft",
     "TrainingFailedError": "training_hub.errors",
@@ -53,8 +56,10 @@ __all__ = [
     "AlgorithmRegistry",
     "Availability",
     "Backend",
+    "EarlyStopping",
     "FrameworkBackend",
     "LoRASFTAlgorithm",
+    "LossSpike",
     "OSFTAlgorithm",
     "SFTAlgorithm",
     "TrainingFailedError",
