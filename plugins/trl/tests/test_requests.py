@@ -45,7 +45,7 @@ def test_a_translation_is_the_same_twice_and_is_plain_data(algorithm):
 
 def test_trackers_are_left_to_the_hub():
     found = translated(wandb_project="p", mlflow_tracking_uri="u", tensorboard_log_dir="t")
-    assert not found.problems and found.arguments["SFTConfig"]["report_to"] == "none"
+    assert not found.problems and found.arguments["SFTConfig"]["report_to"] == []
     assert not {"run_name", "project"} & found.arguments["SFTConfig"].keys()
 
 

@@ -59,7 +59,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
         "SFTConfig.logging_nan_inf_filter": (False, "a NaN must be seen"),
         "SFTConfig.save_strategy": ("no", "the hub says when to save"),
         "SFTConfig.save_total_limit": (None, "the hub makes room, once a newer checkpoint is complete"),
-        "SFTConfig.report_to": ("none", "the hub tells the trackers, from the events"),
+        "SFTConfig.report_to": ([], "the hub tells the trackers, from the events"),
         "SFTConfig.disable_tqdm": (True, "progress is read from the events"),
         "SFTConfig.ddp_find_unused_parameters": (False, "every trained weight takes part in each step"),
     }
