@@ -172,9 +172,8 @@ class Follower:
     INTERVAL = 0.05
 
     def __init__(self, path: Path, receive: Callable[[Event], None]) -> None:
-        self.path = path
         self.receive = receive
-        self._position = path.stat().st_size if path.exists() else 0
+        self._tail = Tail(path, last=0)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="training-hub-events", daemon=True)
 
@@ -191,15 +190,7 @@ class Follower:
     def _follow(self) -> None:
         while True:
             last = self._ended.wait(self.INTERVAL)
-            if self.path.exists():
-                with self.path.open("rb") as stream:
-                    stream.seek(self._position)
-                    new = stream.read()
-                # A line is taken once it is whole, so a multi-byte character is never cut either.
-                whole = new[: new.rfind(b"\n") + 1]
-                self._position += len(whole)
-                for line in whole.decode("utf-8", errors="replace").splitlines(keepends=True):
-                    if (event := _parsed(line)) is not None:
-                        self.receive(event)
+            for event in self._tail.new():
+                self.receive(event)
             if last:
                 return
