@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import distributed as dist
 
-from training_hub.runs.control import Orders, Steering
+from training_hub.runs.control import Steering
+from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
 from training_hub_instructlab.checkpoints import Checkpoints
 from training_hub_instructlab.reporting import Reporter
 from training_hub_instructlab.steps import Progress
@@ -49,11 +49,12 @@ class AfterStep:
         done, ended = self.progress.done, self.progress.whole_epochs
         self.reporter.step()
         improved = self._validated() and self.checkpoints.improved(self.reporter.evaluation())
-        orders = self._orders()
+        orders = orders_on_every_rank(self.steering, torch.device("cuda", torch.cuda.current_device()))
         # A run whose last step is done has nothing left to stop.
         stops = orders.stop and done < self.progress.max_steps
         if orders.learning_rate is not None:
-            set_learning_rate(given["accelerator"], orders.learning_rate)
+            accelerator = given["accelerator"]
+            set_learning_rate(orders.learning_rate, accelerator.optimizer, accelerator.lr_scheduler)
         if ended is not None:
             self.reporter.emit("epoch", epoch=ended, step=done)
         if stops:
@@ -76,26 +77,3 @@ class AfterStep:
             return False
         before, now = (self.progress.rows_after(steps) for steps in (self.progress.done - 1, self.progress.done))
         return bool(now // every > before // every)
-
-    def _orders(self) -> Orders:
-        """What the caller asks for, as rank 0 has read it."""
-        found = self.steering.orders() if dist.get_rank() == 0 else Orders()
-        if dist.get_world_size() == 1:
-            return found
-        numbers = torch.tensor(found.numbers(), dtype=torch.float64, device=torch.cuda.current_device())
-        dist.broadcast(numbers, 0)
-        return Orders.of(numbers.tolist())
-
-
-def set_learning_rate(accelerator: Any, value: float) -> None:
-    """Train on with this learning rate; the schedule goes on in proportion.
-
-    Args:
-        accelerator: The framework's, with the optimizer and the schedule that accelerate has wrapped.
-        value: Of the next step.
-    """
-    schedule = getattr(accelerator.lr_scheduler, "scheduler", accelerator.lr_scheduler)
-    for index, group in enumerate(accelerator.optimizer.param_groups):
-        factor = value / group["lr"] if group["lr"] > 0 else None
-        group["lr"] = value
-        schedule.base_lrs[index] = schedule.base_lrs[index] * factor if factor else value

@@ -16,10 +16,11 @@ from training_hub.runs.checkpoints import Checkpoint, place
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.finite import check_finite
+from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
 from training_hub_minitrainer.checkpoints import Checkpoints
 from training_hub_minitrainer.layout import state_directory
 from training_hub_minitrainer.reporting import Reporter, order_of_rows
-from training_hub_minitrainer.workarounds import RowsFrom, load_whole_weights, set_rate, use_rates_of
+from training_hub_minitrainer.workarounds import RowsFrom, load_whole_weights, note_rate, use_rates_of
 
 
 class Stopped(BaseException):
@@ -135,7 +136,7 @@ class Loop:
             self._complete(context)
 
     def _on_step_end(self, context: TrainingContext) -> None:
-        self._waiting = self._orders()
+        self._waiting = orders_on_every_rank(self.main.steering if self.main else None, self._device)
         # An epoch's last step is over once its validation and its checkpoint are.
         if self._ends_epoch(context):
             return
@@ -155,7 +156,9 @@ class Loop:
         orders, self._waiting = self._waiting, Orders()
         stop = orders.stop and not self._over(context)
         if orders.learning_rate is not None:
-            set_rate(orders.learning_rate, self._given["lr_scheduler"], self._given["optimizer"])
+            schedule = self._given["lr_scheduler"]
+            set_learning_rate(orders.learning_rate, self._given["optimizer"], schedule)
+            note_rate(orders.learning_rate, schedule)
         if orders.save or stop:
             self._save(context)
         self._complete(context)
@@ -175,15 +178,6 @@ class Loop:
             case "token":
                 return bool(context.total_tokens >= context.max_tokens)
         return False
-
-    def _orders(self) -> Orders:
-        """What the caller asks for, on every rank alike; called by all of them after each step."""
-        found = self.main.steering.orders() if self.main else Orders()
-        if dist.get_world_size() == 1:
-            return found
-        numbers = torch.tensor(found.numbers(), dtype=torch.float64, device=self._device)
-        dist.broadcast(numbers, 0)
-        return Orders.of(numbers.tolist())
 
     @property
     def _device(self) -> torch.device:

@@ -99,14 +99,6 @@ def use_rates_of(scheduler: Any, optimizer: Any) -> None:
         group["lr"] = rate
 
 
-def set_rate(value: float, scheduler: Any, optimizer: Any) -> None:
-    """Train on with this learning rate; the schedule goes on in proportion. For 0.9, which has no such request.
-
-    It reports the rates that the schedule has noted, so these change too.
-    """
-    for index, group in enumerate(optimizer.param_groups):
-        factor = value / group["lr"] if group["lr"] > 0 else None
-        group["lr"] = scheduler._last_lr[index] = value
-        # Those of PyTorch that follow the optimizer alone have none.
-        if (bases := getattr(scheduler, "base_lrs", None)) is not None:
-            bases[index] = bases[index] * factor if factor else value
+def note_rate(value: float, scheduler: Any) -> None:
+    """Have the schedule report a learning rate that was set beside it. For 0.9, which asks the schedule for it."""
+    scheduler._last_lr = [value] * len(scheduler._last_lr)

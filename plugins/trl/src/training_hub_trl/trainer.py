@@ -31,6 +31,7 @@ from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory, size
 from training_hub.runs.events import SCHEMA, EventLog
 from training_hub.runs.finite import check_finite
+from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
 from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
 from training_hub_trl.rows import Splits
@@ -150,26 +151,6 @@ class HubTrainer(SFTTrainer):
         warning = check_finite(loss, step, seen, self.job["values"]["on_nan"])
         if self.is_world_process_zero():
             self.events.emit("warning", step=step, message=warning)
-
-    def orders(self) -> Orders:
-        """What the caller asks for, on every rank alike; called by all of them after each step."""
-        found = self.steering.orders() if self.is_world_process_zero() else Orders()
-        if self.args.world_size == 1:
-            return found
-        numbers = torch.tensor(found.numbers(), dtype=torch.float64).to(self.args.device, torch.float32)
-        torch.distributed.broadcast(numbers, 0)
-        return Orders.of(numbers.tolist())
-
-    def set_learning_rate(self, value: float) -> None:
-        """Train on with this learning rate; the schedule goes on in proportion."""
-        # accelerate wraps the schedule; those without base rates follow the optimizer alone.
-        schedule = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
-        assert self.optimizer is not None
-        for index, group in enumerate(self.optimizer.param_groups):
-            factor = value / group["lr"] if group["lr"] > 0 else None
-            group["lr"] = value
-            if (bases := getattr(schedule, "base_lrs", None)) is not None:
-                bases[index] = bases[index] * factor if factor else value
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint that counts only once every process has written its part, and then make room."""
@@ -318,13 +299,13 @@ class Saving(TrainerCallback):
             )
             if now // by_rows > before // by_rows:
                 control.should_save = True
-        if orders := self.trainer.orders():
+        if orders := orders_on_every_rank(self.trainer.steering, args.device):
             self._obey(orders, state, control)
         return control
 
     def _obey(self, orders: Orders, state: TrainerState, control: TrainerControl) -> None:
         if orders.learning_rate is not None:
-            self.trainer.set_learning_rate(orders.learning_rate)
+            set_learning_rate(orders.learning_rate, self.trainer.optimizer, self.trainer.lr_scheduler)
         if orders.save:
             control.should_save = True
         # A run whose last step is done has nothing left to stop.
