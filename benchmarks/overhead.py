@@ -7,11 +7,13 @@ after it is saved: by the clock, and in seconds of the processor, which neighbou
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 HUB = """
 import json, sys, time
@@ -47,10 +49,14 @@ def encode(row):
 rows = [json.loads(line) for line in Path(job["rows"]).read_text().splitlines()]
 data = Dataset.from_list([encode(row) for row in rows])
 losses = []
-class Trainer(SFTTrainer):
+class Order(EpochOrder):
     # The hub's order of rows, so that the losses can be compared step by step.
+    def __iter__(self):
+        yield from super().__iter__()
+        self.epoch += 1
+class Trainer(SFTTrainer):
     def _get_train_sampler(self, dataset=None):
-        return EpochOrder(len(data), len(data), 42)
+        return Order(len(data), len(data), 42)
     def log(self, logs, *args, **kwargs):
         losses.extend([logs["loss"]] if "loss" in logs else [])
         super().log(logs, *args, **kwargs)
@@ -67,6 +73,18 @@ seconds, busy = time.perf_counter() - start, time.process_time() - busy
 (out / "plain.json").write_text(json.dumps({"seconds": seconds, "cpu": busy, "losses": losses}))
 """
 
+SIDES = (("hub", HUB), ("plain", PLAIN))
+
+
+def measured(name: str, code: str, out: Path, job: str) -> dict[str, Any]:
+    """Run one side in a process of its own."""
+    # With compiled files kept, as they are for users.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-c", code, str(out), job]
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads((out / f"{name}.json").read_text())
+    return found
+
 
 def main() -> None:
     from training_hub_trl.demo import _words, make_model, row, write_rows
@@ -82,16 +100,18 @@ def main() -> None:
         make_model(base / "model")
         words = _words(random.Random(1))
         write_rows(base / "rows.jsonl", [row(next(words)) for _ in range(6000)])
-        job = json.dumps({"model": str(base / "model"), "rows": str(base / "rows.jsonl"), "epochs": asked.epochs})
+        job = {"model": str(base / "model"), "rows": str(base / "rows.jsonl"), "epochs": asked.epochs}
+        for name, code in SIDES:
+            # So that everything is compiled, and in memory.
+            (out := base / f"first-{name}").mkdir()
+            measured(name, code, out, json.dumps(job | {"epochs": 1}))
         wall, cpu = [], []
         for pair in range(asked.pairs):
             out = base / str(pair)
             out.mkdir()
             found = {}
-            for name, code in (("hub", HUB), ("plain", PLAIN))[:: 1 if pair % 2 else -1]:
-                command = [sys.executable, "-c", code, str(out), job]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                found[name] = json.loads((out / f"{name}.json").read_text())
+            for name, code in SIDES[:: 1 if pair % 2 else -1]:
+                found[name] = measured(name, code, out, json.dumps(job))
             hub, plain = found["hub"], found["plain"]
             wall.append(hub["seconds"] / plain["seconds"])
             cpu.append(hub["cpu"] / plain["cpu"])

@@ -7,14 +7,13 @@ was left half-written by a crash: it is never resumed from and does not count as
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training_hub.runs.directory import write_json
+from training_hub.runs.directory import read_json, write_json
 
 SEAL = "checkpoint.json"
 
@@ -57,7 +56,7 @@ def _files(directory: Path) -> list[tuple[str, int]]:
 def complete(directory: Path) -> Checkpoint | None:
     """The checkpoint in a directory; None where it is not complete."""
     try:
-        found = json.loads((directory / SEAL).read_text(encoding="utf-8"))
+        found = read_json(directory / SEAL)
         here = dict(_files(directory))
         if any(here.get(name) != size for name, size in found["files"].items()):
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.errors import OutputDirectoryError, UserError
+from training_hub.runs import json_text
 from training_hub.runs.lock import locked
 
 OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "gguf", "checkpoint-*", "report.html")
@@ -170,10 +170,19 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file atomically: a reader sees the old or the new one, never a part."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with partial.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=2, default=str)
+        stream.write(json_text.dumps(content, indent=2))
         stream.flush()
         os.fsync(stream.fileno())
     partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    return json_text.loads(path.read_text(encoding="utf-8"))
 
 
 def size(count: float) -> str:

@@ -22,7 +22,6 @@ those told before it no longer count (`live_events`).
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -32,6 +31,7 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from training_hub.credentials import without_credentials
+from training_hub.runs import json_text
 
 Event: TypeAlias = dict[str, Any]
 
@@ -59,7 +59,7 @@ class EventLog:
                     stream.write(b"\n")
 
     def emit(self, event: str, **fields: Any) -> None:
-        line = without_credentials(json.dumps({"event": event, "time": time.time(), **fields}, default=str)) + "\n"
+        line = without_credentials(json_text.dumps({"event": event, "time": time.time(), **fields})) + "\n"
         # One write of one line, so that lines of several processes never mix.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -115,7 +115,7 @@ def _parsed(line: str) -> Event | None:
 
 def _decoded(text: str) -> Event | None:
     try:
-        event = json.loads(text)
+        event = json_text.loads(text)
     # A number of thousands of digits and arrays without end are no events either.
     except (ValueError, RecursionError):
         return None
@@ -153,12 +153,17 @@ class Tail:
 
     def new(self) -> Iterator[Event]:
         """Every whole event after those given before; a line under way is left for the next time."""
-        if not self.path.exists():
+        try:
+            added = self.path.stat().st_size - self._position
+        except FileNotFoundError:
+            return
+        # A look that finds nothing must cost nothing: training may want the processor.
+        if added <= 0:
             return
         rest = b""
         with self.path.open("rb") as stream:
             stream.seek(self._position)
-            while block := stream.read(self.BLOCK):
+            while block := stream.read(min(self.BLOCK, added)):
                 *lines, rest = (rest + block).split(b"\n")
                 for line in lines:
                     self._position += len(line) + 1
@@ -169,7 +174,7 @@ class Tail:
 class Follower:
     """Hands each new event of a growing stream to `receive`, from a thread of its own, until the block ends."""
 
-    INTERVAL = 0.05
+    INTERVAL = 0.1
 
     def __init__(self, path: Path, receive: Callable[[Event], None]) -> None:
         self.receive = receive

@@ -10,6 +10,7 @@ from typing import Any
 
 from training_hub.errors import ResumeError
 from training_hub.parameters.resolution import Parameters
+from training_hub.runs import json_text
 from training_hub.runs.checkpoints import Checkpoint, complete, newest
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.recorded import read_manifest
@@ -152,10 +153,8 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, t
 def _values(manifest: Mapping[str, Any]) -> dict[str, Any]:
     # As JSON holds them: a tuple is a list there, a path is text.
     stored: dict[str, Any] = json.loads(
-        json.dumps(
-            {name: entry["value"] for name, entry in manifest["parameters"].items()}
-            | dict(manifest.get("further", {})),
-            default=str,
+        json_text.dumps(
+            {name: entry["value"] for name, entry in manifest["parameters"].items()} | dict(manifest.get("further", {}))
         )
     )
     return stored

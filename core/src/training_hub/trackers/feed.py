@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.credentials import without_credentials
-from training_hub.runs.directory import write_json
+from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.events import Event
 from training_hub.runs.log_lines import logger
 from training_hub.trackers.asked import Asked
@@ -127,7 +126,7 @@ class Feed:
 def _remembered(path: Path) -> dict[str, Any]:
     """What an earlier part of the same run left."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import asdict, replace
@@ -20,7 +19,7 @@ from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
 from training_hub.request import dataset_options
 from training_hub.runs.checkpoints import Checkpoint
-from training_hub.runs.directory import write_json
+from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
@@ -157,5 +156,5 @@ def _outcome(path: Path) -> dict[str, Any]:
     # Only the node of rank 0 has one.
     if not path.exists():
         return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(path)
     return found

@@ -7,7 +7,6 @@ hub's training rows, in the hub's order, and the hub's validation rows.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from typing import Any
 from training_hub.data import DatasetOptions, Encoded, prepare, write_processed
 from training_hub.errors import ModelNotFoundError
 from training_hub.launchers.local import recorded_failure
-from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.directory import RunDirectory, read_json, write_json
 from training_hub.runs.events import EventLog
 
 FILE = "data.jsonl"
@@ -48,7 +47,7 @@ class Rows:
 
     @classmethod
     def read(cls, directory: Path) -> Rows:
-        found = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
+        found = read_json(directory / SUMMARY)
         return cls(tuple(found["lengths"]), found["validation"], found["validation_tokens"])
 
 
@@ -133,7 +132,7 @@ def _line_starts(path: Path) -> list[int]:
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = read_json(Path(sys.argv[1]))
     directory = RunDirectory(Path(job["directory"]))
     with recorded_failure(directory.logs):
         make_rows(job, EventLog(directory.events))

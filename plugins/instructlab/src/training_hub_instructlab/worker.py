@@ -5,7 +5,6 @@ It runs the framework's own training script, as its `run_training` would.
 
 from __future__ import annotations
 
-import json
 import os
 import runpy
 import sys
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.checkpoints import complete
 from training_hub.runs.control import Steering
-from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.directory import RunDirectory, read_json, write_json
 from training_hub.runs.events import EventLog
 from training_hub_instructlab.command import command
 from training_hub_instructlab.rows import Rows
@@ -99,7 +98,7 @@ def training_arguments(job: dict[str, Any], rows: Rows) -> TrainingArgs:
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = read_json(Path(sys.argv[1]))
     with recorded_failure(RunDirectory(Path(job["directory"])).logs):
         train(job)
 

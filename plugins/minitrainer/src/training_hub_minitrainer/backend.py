@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
 from training_hub.request import dataset_options
 from training_hub.runs.checkpoints import Checkpoint
-from training_hub.runs.directory import write_json
+from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
@@ -103,7 +102,7 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
             launch(plan, [str(task)], logs, run.patience.check)
         finally:
             shutil.rmtree(cache_directory(run.parameters), ignore_errors=True)
-        found = json.loads(outcome.read_text(encoding="utf-8"))
+        found = read_json(outcome)
         return TrainingResult(
             checkpoint=Path(found["checkpoint"]) if found["checkpoint"] else None,
             metrics=found["metrics"],

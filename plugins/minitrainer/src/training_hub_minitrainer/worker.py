@@ -14,7 +14,7 @@ from training_hub.errors import ModelNotFoundError, ParameterError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.checkpoints import Checkpoint, complete
 from training_hub.runs.control import Steering
-from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.directory import RunDirectory, read_json, write_json
 from training_hub.runs.events import EventLog
 from training_hub_minitrainer.layout import state_directory
 
@@ -150,7 +150,7 @@ def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:
 
 
 def main() -> None:
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = read_json(Path(sys.argv[1]))
     logs = RunDirectory(Path(job["directory"])).logs
     with recorded_failure(logs):
         outcome = train(job)

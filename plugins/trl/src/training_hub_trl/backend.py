@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -17,7 +16,7 @@ from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
 from training_hub.request import dataset_options
-from training_hub.runs.directory import write_json
+from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
@@ -91,7 +90,7 @@ def _outcome(path: Path) -> dict[str, Any]:
     """What the first process wrote; on a further node there is none."""
     if not path.exists():
         return {"checkpoint": None, "merged_checkpoint": None, "metrics": {}}
-    outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    outcome: dict[str, Any] = read_json(path)
     return outcome
 
 

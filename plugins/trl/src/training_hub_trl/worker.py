@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from training_hub.errors import ModelNotFoundError
 from training_hub.launchers.local import recorded_failure
-from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.runs.directory import RunDirectory, read_json, write_json
 from training_hub.runs.events import EventLog
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def _saves_final(values: dict[str, Any]) -> bool:
 
 def main(train: Callable[[Job], dict[str, Any]] = train) -> None:
     """Carry out the job whose file the command line names."""
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = read_json(Path(sys.argv[1]))
     logs = RunDirectory(Path(job["directory"])).logs
     with recorded_failure(logs):
         outcome = train(job)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+from training_hub.runs.directory import read_json
 from training_hub_trl.models import save_merged
 
 
@@ -32,5 +32,5 @@ def merge(job: dict[str, Any], adapter: Path, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    request = read_json(Path(sys.argv[1]))
     merge(request["job"], Path(request["adapter"]), Path(request["directory"]))
