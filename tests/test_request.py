@@ -19,25 +19,6 @@ from training_hub.runs.directory import RunDirectory
 
 
 @pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    (path / "tokenizer.json").write_text("{}")
-    (path / "chat_template.jinja").write_text("{{ messages }}")
-    (path / "model.safetensors").write_bytes(b"x" * 1000)
-    return path
-
-
-@pytest.fixture
-def rows(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    path.write_text(json.dumps(row) + "\n")
-    return path
-
-
-@pytest.fixture
 def check(model, rows, tmp_path):
     def checked(**values):
         given = {"model_path": model, "data_path": rows, "ckpt_output_dir": tmp_path / "out", **values}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -92,17 +91,8 @@ def translating() -> type[Translating]:
 
 
 @pytest.fixture
-def request_files(tmp_path: Path) -> dict[str, str]:
+def request_files(model: Path, rows: Path, tmp_path: Path) -> dict[str, str]:
     """Options for a request that holds, by parameter name."""
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    (model / "tokenizer.json").write_text("{}")
-    (model / "chat_template.jinja").write_text("{{ messages }}")
-    (model / "model.safetensors").write_bytes(b"x" * 1000)
-    rows = tmp_path / "rows.jsonl"
-    row = {"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]}
-    rows.write_text("".join(json.dumps(row) + "\n" for _ in range(2)))
     return {"model_path": str(model), "data_path": str(rows), "ckpt_output_dir": str(tmp_path / "out")}
 
 

@@ -65,7 +65,7 @@ def test_as_json(translating: Any, options: list[str], tmp_path: Path, capsys: p
     assert made["batches"]["world_size"] == 2
     assert made["launch"]["argv"][-2:] == ["-m", "some.worker"]
     assert made["problems"] == []
-    assert "2 rows of format messages" in made["checked"]
+    assert "1 row of format messages" in made["checked"]
 
 
 def test_nothing_is_written_and_nothing_heavy_imported(translating: Any, options: list[str], tmp_path: Path) -> None:

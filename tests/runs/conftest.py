@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from typing import Any, ClassVar
@@ -78,19 +77,6 @@ def backends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> dict[str, Any]:
+def job(model: Path, rows: Path, tmp_path: Path) -> dict[str, Any]:
     """A request that holds."""
-    model = tmp_path / "model"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    (model / "tokenizer.json").write_text("{}")
-    (model / "chat_template.jinja").write_text("{{ messages }}")
-    (model / "model.safetensors").write_bytes(b"x" * 1000)
-    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
-    return {
-        "model_path": model,
-        "data_path": tmp_path / "rows.jsonl",
-        "ckpt_output_dir": tmp_path / "out",
-        "backend": "counting",
-    }
+    return {"model_path": model, "data_path": rows, "ckpt_output_dir": tmp_path / "out", "backend": "counting"}

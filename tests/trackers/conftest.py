@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -36,15 +35,7 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def train(tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingResult]:
-    model, rows = tmp_path / "model", tmp_path / "rows.jsonl"
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    (model / "tokenizer.json").write_text("{}")
-    (model / "chat_template.jinja").write_text("{{ messages }}")
-    (model / "model.safetensors").write_bytes(b"x" * 1000)
-    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    rows.write_text(json.dumps(row) + "\n")
+def train(model: Path, rows: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingResult]:
     monkeypatch.setattr(AlgorithmRegistry, "_backends", dict(AlgorithmRegistry._backends))
     AlgorithmRegistry.register_backend("sft", "telling", Telling)
     monkeypatch.setattr(Telling, "between", None)

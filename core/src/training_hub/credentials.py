@@ -9,9 +9,17 @@ from typing import Any
 _IN_A_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s\"'<>]+@")
 
 
+_MASK = "***"
+
+
 def without_credentials(text: str) -> str:
     """The text with `https://user:password@host` as `https://***@host`."""
-    return _IN_A_URL.sub(r"\g<scheme>***@", text) if "://" in text else text
+    return _IN_A_URL.sub(rf"\g<scheme>{_MASK}@", text) if "://" in text else text
+
+
+def was_masked(value: Any) -> bool:
+    """Whether credentials were taken out of this text."""
+    return isinstance(value, str) and f"://{_MASK}@" in value
 
 
 def masked(value: Any) -> Any:

@@ -21,7 +21,7 @@ class RootGroup(PlainGroup):
     """All commands, those that train first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=lambda name: name not in ("train", "plan"))
+        return sorted(super().list_commands(ctx), key=lambda name: name not in ("train", "resume", "plan"))
 
 
 app = typer.Typer(
@@ -132,6 +132,25 @@ def demo(
     from training_hub.cli.demo import run_demo
 
     run_demo(output_dir)
+
+
+@app.command(cls=GroupedCommand, context_settings=SETTINGS)
+def resume(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory of a run, or of one of its checkpoints.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter that is to differ; may be repeated."),
+    ] = None,
+    allowed: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="NAME", help="What else may differ: data, model, versions; may be repeated."),
+    ] = None,
+) -> None:
+    """Go on with a run that was stopped, killed, or failed."""
+    from training_hub.cli.resume import resumed
+    from training_hub.cli.train import train
+
+    train(resumed(directory, changes or (), allowed or ()))
 
 
 runs = typer.Typer(

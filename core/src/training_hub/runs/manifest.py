@@ -58,6 +58,7 @@ def manifest(
             "platform": platform.platform(),
             "devices": str(devices()),
         },
+        "directory": str(Path.cwd()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]] if parameters_on_command_line() else None,
         "git": _git(),
     }
@@ -101,14 +102,17 @@ def _plugin(backend: str) -> str | None:
 
 def _git() -> dict[str, Any] | None:
     """The commit of the caller's directory, where it is one of a repository."""
+    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
-        commit, status = (
-            subprocess.run(["git", *command], capture_output=True, text=True, check=True, timeout=2).stdout.strip()  # noqa: S607
-            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=2).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return {"commit": commit, "dirty": bool(status)}
+    about, changes = (
+        [line for line in said.splitlines() if line.startswith("# ") is wanted] for wanted in (True, False)
+    )
+    commit = next((line.removeprefix("# branch.oid ") for line in about if line.startswith("# branch.oid ")), None)
+    # A repository without a commit has a word there.
+    return {"commit": commit, "dirty": bool(changes)} if commit and not commit.startswith("(") else None
 
 
 def _version(distribution: str) -> str | None:

@@ -68,9 +68,12 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
     asked = parameters["resume"]
     if asked is False:
         return None
-    run = directory.path if asked is True else Path(asked)
-    if asked is True and not directory.earlier_run():
+    # Where the first node writes; a further one sees it on the disk that they share.
+    main = RunDirectory(Path(parameters["ckpt_output_dir"]))
+    run = main.path if asked is True else Path(asked)
+    if asked is True and not main.earlier_run():
         return None
+    goes_on = bool(directory.earlier_run())
     if (run / "run.json").exists():
         manifest = _manifest(run)
         found = newest(run, resumable=True)
@@ -83,7 +86,7 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
             return None
         if found is None:
             raise ResumeError(f"resume={asked}: that run has saved no complete checkpoint to go on from")
-        return Resumption(found, manifest, run.resolve() == directory.path.resolve())
+        return Resumption(found, manifest, goes_on and run.resolve() == main.path.resolve())
     if asked is True:
         raise ResumeError(
             f"resume=True: ckpt_output_dir={run} holds no run.json, so what ran there is not known; give another "
@@ -97,7 +100,7 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
     if found is None or not found.resumable:
         what = "it is not a complete checkpoint" if found is None else "it holds weights alone, nothing to go on from"
         raise ResumeError(f"resume={asked}: {what}; give the directory of a run, or of a checkpoint that it completed")
-    return Resumption(found, _manifest(run.parent), run.parent.resolve() == directory.path.resolve())
+    return Resumption(found, _manifest(run.parent), goes_on and run.parent.resolve() == main.path.resolve())
 
 
 def _manifest(run: Path) -> Mapping[str, Any]:
