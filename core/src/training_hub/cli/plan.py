@@ -102,7 +102,8 @@ def _checked(parameters: Parameters) -> str:
     request = check_request(parameters)
     model, data = request.model, request.data
     weights = f", {size(model.weight_bytes)} of weights" if model.local else ", looked up on the Hugging Face Hub"
-    return f"model {model.path}{weights}; data {data.path}, {data.rows} row{'s' * (data.rows != 1)} of format {data.format}"
+    rows = "1 row" if data.rows == 1 else f"{data.rows} rows"
+    return f"model {model.path}{weights}; data {data.path}, {rows} of format {data.format}"
 
 
 def as_data(plan: Plan) -> dict[str, Any]:

@@ -19,6 +19,13 @@ from training_hub.testing.toy import conversations, write_rows
 Mistake: TypeAlias = Callable[[Path, Toy], tuple[Mapping[str, Any], str]]
 """Makes the mistake in a directory: the parameters that differ, and what the error must say."""
 
+_REFUSES = (
+    "{%- for message in messages if 'unsayable' in message['content'] -%}"
+    "{{ raise_exception('it does not say that') }}"
+    "{%- endfor -%}"
+)
+"""Written before a chat template: a word that it refuses."""
+
 
 def _missing_model(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
     return {"model_path": str(place / "no-model")}, "no-model"
@@ -95,19 +102,22 @@ class BadInput(Subject):
     def test_a_row_that_shows_itself_late_leaves_an_earlier_run(
         self, translates: None, runs: Runs, toy: Toy, tmp_path: Path
     ) -> None:
-        """The toy's template knows no tools, which only shows when rows are turned into tokens."""
+        """A template that refuses a word, which only shows when rows are turned into tokens."""
         algorithm = _first(self.checked_algorithms())
-        tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+        model = shutil.copytree(toy.model, tmp_path / "model")
+        template = model / "chat_template.jinja"
+        template.write_text(_REFUSES + template.read_text(encoding="utf-8"), encoding="utf-8")
         [first, second] = conversations(2)
-        write_rows(tmp_path / "tools.jsonl", [first, second | {"tools": tools}])
+        said = [turn | {"content": f"unsayable {turn['content']}"} for turn in second["messages"]]
+        write_rows(tmp_path / "late.jsonl", [first, second | {"messages": said}])
         earlier = tmp_path / "out"
         (earlier / "final").mkdir(parents=True)
         (earlier / "run.json").write_text(json.dumps({"state": "completed"}), encoding="utf-8")
         (earlier / "final" / "config.json").write_text("{}", encoding="utf-8")
-        differing = {"data_path": str(tmp_path / "tools.jsonl"), "overwrite_output_dir": True}
+        differing = {"model_path": str(model), "data_path": str(tmp_path / "late.jsonl"), "overwrite_output_dir": True}
         asked = runs.asked(algorithm, {"ckpt_output_dir": str(earlier), **differing}, {}, "late")
         # Processed rows are data of their own, and no part of a run.
-        _refused(runs, algorithm, asked, "tools.jsonl:2", tmp_path, but=earlier / "data")
+        _refused(runs, algorithm, asked, "late.jsonl:2", tmp_path, but=earlier / "data")
 
 
 def _refused(

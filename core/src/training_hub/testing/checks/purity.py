@@ -45,4 +45,6 @@ def _plain(what: str, value: Any) -> None:
 
 
 def _nothing(found: list[str], does: str) -> None:
-    assert not found, f"translate() {does}:\n" + "\n".join(dict.fromkeys(found))
+    # The same lines of code do it again and again, to files of other names.
+    places = {entry.partition(" (from ")[2] or entry: entry for entry in reversed(found)}
+    assert not found, f"translate() {does}:\n" + "\n".join(reversed(places.values()))
