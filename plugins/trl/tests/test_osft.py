@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from training_hub.algorithms.osft_targets import target_layers
 from training_hub.errors import ModelError, ParameterError
 from training_hub_trl.osft import (
     decompose,
@@ -24,7 +25,6 @@ from training_hub_trl.osft import (
     keep_update_outside,
     preserved_rank,
     protected_share,
-    target_modules,
 )
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -101,10 +101,10 @@ def largest_share(before: dict[str, Tensor], model: PeftModel, ratio: float) -> 
 
 
 def test_a_llama_is_split_in_attention_and_mlp() -> None:
-    found = target_modules(llama())
+    found = target_layers(llama())
     assert len(found) == 14
     assert {name.rsplit(".", 1)[1] for name in found} == set(PROJECTIONS)
-    assert found == target_modules(llama(), [])
+    assert found == target_layers(llama(), [])
 
 
 @pytest.mark.parametrize(
@@ -117,19 +117,19 @@ def test_a_llama_is_split_in_attention_and_mlp() -> None:
     ],
 )
 def test_a_pattern_is_any_part_of_a_weight_name(patterns: list[str], expected: list[str]) -> None:
-    assert target_modules(llama(), patterns) == expected
+    assert target_layers(llama(), patterns) == expected
 
 
 def test_exactly_the_matching_layers_are_split() -> None:
     model = llama(num_hidden_layers=12)
-    wanted = [*target_modules(model, ["layers.1."]), *target_modules(model, ["layers.11.mlp"])]
+    wanted = [*target_layers(model, ["layers.1."]), *target_layers(model, ["layers.11.mlp"])]
     assert len(wanted) == 10
     assert split_layers(decompose(model, 0.5, ["layers.1.", "layers.11.mlp"])) == set(wanted)
 
 
 def test_a_pattern_that_matches_nothing_is_named_with_the_names_there_are() -> None:
     with pytest.raises(ParameterError) as caught:
-        target_modules(llama(), ["self_attn.q_proj", "mlp.gate_prj"])
+        target_layers(llama(), ["self_attn.q_proj", "mlp.gate_prj"])
     message = str(caught.value)
     assert "target_patterns" in message
     assert "'mlp.gate_prj'" in message
@@ -141,15 +141,15 @@ def test_a_pattern_that_matches_nothing_is_named_with_the_names_there_are() -> N
 def test_layers_that_share_a_weight_are_left_whole() -> None:
     tied = llama(tie_word_embeddings=True)
     with pytest.raises(ParameterError, match="share their weight"):
-        target_modules(tied, ["lm_head"])
+        target_layers(tied, ["lm_head"])
     twice = llama()
     twice.model.layers[1].mlp = twice.model.layers[0].mlp
-    assert not [name for name in target_modules(twice) if ".mlp." in name]
+    assert not [name for name in target_layers(twice) if ".mlp." in name]
 
 
 def test_a_model_without_linear_layers_is_refused() -> None:
     with pytest.raises(ParameterError, match=r"torch\.nn\.Linear"):
-        target_modules(meta("gpt2", n_layer=1, n_embd=32, n_head=4, vocab_size=64))
+        target_layers(meta("gpt2", n_layer=1, n_embd=32, n_head=4, vocab_size=64))
 
 
 SMALL = {
@@ -179,13 +179,13 @@ SMALL = {
 def test_the_default_targets_of_a_family_exist_in_its_models(
     model_type: str, settings: dict[str, Any], per_layer: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert len(target_modules(meta(model_type, **settings))) == 4 * per_layer
+    assert len(target_layers(meta(model_type, **settings))) == 4 * per_layer
     assert "OSFT" not in caplog.text
 
 
 def test_default_targets_that_a_model_lacks_are_told(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        found = target_modules(meta("qwen3_moe", **SMALL, num_experts=2, moe_intermediate_size=32))
+        found = target_layers(meta("qwen3_moe", **SMALL, num_experts=2, moe_intermediate_size=32))
     assert {name.rsplit(".", 2)[1] for name in found} == {"self_attn"}
     assert "mlp.gate_proj" in caplog.text
 

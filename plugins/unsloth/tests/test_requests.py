@@ -187,3 +187,11 @@ def test_reading_signatures_from_source_finds_what_inspect_finds():
     with pytest.raises(LookupError, match=r"no function FastLlamaModel\.nope"):
         parameters_of("unsloth", "models/llama.py", "FastLlamaModel.nope")
     assert "q4_k_m" in keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
+
+
+@pytest.mark.parametrize(("imported", "refused"), [(True, ["hang_seconds"]), (False, [])])
+def test_only_a_process_of_its_own_can_be_ended_when_it_hangs(translated, monkeypatch, imported, refused):
+    """The caller has imported Unsloth, and so trains in its own process."""
+    monkeypatch.setattr(module, "in_this_process", lambda: imported)
+    found = translated(CPU, hang_seconds=60)
+    assert [problem.partition(":")[0].partition("=")[0] for problem in found.problems] == refused

@@ -129,11 +129,12 @@ def require_liger(model_path: str, *, trust_remote_code: bool) -> None:
 
 def _targets(job: dict[str, Any]) -> list[str]:
     """The whole names of the weights to decompose, so that no name is taken for a part of another by surprise."""
-    from training_hub_minitrainer.targets import skeleton, target_weights
+    from training_hub.algorithms.osft_targets import target_layers
+    from training_hub_minitrainer.targets import skeleton
 
     values = job["values"]
-    model, model_type = skeleton(values["model_path"], trust_remote_code=values["trust_remote_code"])
-    return target_weights(model, model_type, values["target_patterns"])
+    model = skeleton(values["model_path"], trust_remote_code=values["trust_remote_code"])
+    return [f"{name}.weight" for name in target_layers(model, values["target_patterns"])]
 
 
 def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:

@@ -50,13 +50,14 @@ class UnslothLoRABackend(FrameworkBackend):
             rendezvous(parameters) if several else {},
             torchrun=several,
         )
+        launch = None if not several and in_this_process() else started
         translation = translate(
             "unsloth",
-            rules(plan, here),
+            rules(plan, here, launched=launch is not None),
             parameters,
             settings=settings(parameters, plan, here),
             accepts=accepted(),
-            launch=None if not several and in_this_process() else started,
+            launch=launch,
             batches=plan,
         )
         return replace(translation, problems=(*translation.problems, *refusals(parameters, here)))

@@ -25,8 +25,14 @@ _STARTS_THAT_NEED_DATA = {
 }
 
 
-def rules(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
-    """The table, for a way to cut batches and the devices at hand."""
+def rules(plan: BatchPlan, devices: Devices, *, launched: bool = True) -> dict[str, Rule]:
+    """The table, for a way to cut batches and the devices at hand.
+
+    Args:
+        plan: How batches are cut.
+        devices: What is here.
+        launched: Whether processes of their own train, rather than the caller's, which cannot be ended.
+    """
     shared = {name: _moved(rule) for name, rule in trl.rules("lora_sft", plan, devices).items()}
     gpu = devices.kind == "cuda"
     processes = by_hub("processes of their own: torchrun's, where there are several")
@@ -38,7 +44,7 @@ def rules(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "seed": exact("SFTConfig.seed", note="also get_peft_model.random_state, and the hub's order of rows"),
         "nproc_per_node": processes,
         "nnodes": processes,
-        "hang_seconds": replace(shared["hang_seconds"], refuse=None),
+        "hang_seconds": replace(shared["hang_seconds"], refuse=None) if launched else shared["hang_seconds"],
         "use_liger": refused("Unsloth brings fused kernels of its own, which Liger's would replace"),
         "target_modules": replace(
             shared["target_modules"],
