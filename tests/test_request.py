@@ -186,3 +186,11 @@ def test_a_run_that_has_started_replaces_the_earlier_one(tmp_path):
         (directory.path / "checkpoint-3").mkdir()
         raise UserError("after the start")
     assert [path.name for path in directory.earlier_run()] == ["logs", "checkpoint-3"]
+
+
+def test_checkpoints_that_do_not_find_room_together_are_told(check, monkeypatch):
+    monkeypatch.setattr(RunDirectory, "free", lambda self: 2500)
+    [warning] = check(num_epochs=3, checkpoint_at_epoch=True).warnings
+    assert "has 2.5 kB free" in warning and "4 checkpoints of this model take 4 kB" in warning
+    assert not check(num_epochs=3, checkpoint_at_epoch=True, keep_last_checkpoint_only=True).warnings
+    assert not check(num_epochs=3).warnings

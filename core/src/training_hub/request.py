@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ from training_hub.data import DatasetOptions, DatasetSummary, check_dataset
 from training_hub.errors import DatasetError, ModelError, RequestError, UserError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
-from training_hub.runs.directory import RunDirectory
+from training_hub.runs.directory import RunDirectory, size
 from training_hub.runs.resume import Resumption, resumption
 from training_hub.trackers.asked import check_trackers
 
@@ -29,6 +29,8 @@ class Request:
     eval_data: DatasetSummary | None
     directory: RunDirectory
     resumption: Resumption | None = None
+    warnings: tuple[str, ...] = ()
+    """What may go wrong later, for the reader of the run."""
 
 
 def dataset_options(parameters: Parameters) -> DatasetOptions:
@@ -69,7 +71,7 @@ def check_request(parameters: Parameters) -> Request:
     if problems:
         raise RequestError("\n".join(map(str, problems)))
     assert model and data
-    return Request(model, data, eval_data, directory, resumed)
+    return Request(model, data, eval_data, directory, resumed, tuple(_space_for_all(parameters, directory, model)))
 
 
 def _found(problems: list[UserError], check: Callable[[], T]) -> T | None:
@@ -109,6 +111,20 @@ def _check_directory(
     )
 
 
+def _space_for_all(parameters: Parameters, directory: RunDirectory, model: ModelSummary) -> Iterator[str]:
+    """Whether all checkpoints find room together; that they are kept is a choice, so this is no error."""
+    once = parameters["keep_last_checkpoint_only"] or not parameters["checkpoint_at_epoch"]
+    if parameters["node_rank"] or once or _is_lora(parameters):
+        return
+    count = parameters["num_epochs"] + parameters["save_final_checkpoint"]
+    needed, free = count * model.weight_bytes, directory.free()
+    if free < needed:
+        yield (
+            f"ckpt_output_dir={directory.path}: the disk has {size(free)} free, and the weights alone of {count} "
+            f"checkpoints of this model take {size(needed)}; keep_last_checkpoint_only=True keeps the newest alone"
+        )
+
+
 def _directory(parameters: Parameters) -> RunDirectory:
     """The run's directory; on a further node one inside it, for nodes may share a disk and start in any order."""
     path = Path(parameters["ckpt_output_dir"])
@@ -116,5 +132,9 @@ def _directory(parameters: Parameters) -> RunDirectory:
     return RunDirectory(path / "nodes" / str(rank) if rank else path)
 
 
+def _is_lora(parameters: Parameters) -> bool:
+    return "lora_r" in parameters
+
+
 def _adapter_only(parameters: Parameters) -> bool:
-    return "lora_r" in parameters and not parameters["save_merged_model"]
+    return _is_lora(parameters) and not parameters["save_merged_model"]

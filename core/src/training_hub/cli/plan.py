@@ -103,7 +103,8 @@ def _checked(parameters: Parameters) -> str:
     model, data = request.model, request.data
     weights = f", {size(model.weight_bytes)} of weights" if model.local else ", looked up on the Hugging Face Hub"
     rows = "1 row" if data.rows == 1 else f"{data.rows} rows"
-    return f"model {model.path}{weights}; data {data.path}, {rows} of format {data.format}"
+    told = f"model {model.path}{weights}; data {data.path}, {rows} of format {data.format}"
+    return "\n".join([told, *(f"warning: {warning}" for warning in request.warnings)])
 
 
 def as_data(plan: Plan) -> dict[str, Any]:

@@ -91,17 +91,24 @@ class RunDirectory:
                 f"ckpt_output_dir={self.path}: {foreign[0].name} was not written by Training Hub and is not removed "
                 f"even with overwrite_output_dir=True; move it away, or give another directory"
             )
-        ancestor = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        ancestor = self._ancestor()
         if not ancestor.is_dir():
             raise OutputDirectoryError(f"ckpt_output_dir={self.path}: {ancestor} is a file, not a directory")
         if not os.access(ancestor, os.W_OK | os.X_OK) or os.statvfs(ancestor).f_flag & os.ST_RDONLY:
             raise OutputDirectoryError(f"ckpt_output_dir={self.path}: {ancestor} cannot be written; give another one")
-        free = shutil.disk_usage(ancestor).free
-        if free < needed_bytes:
+        if (free := self.free()) < needed_bytes:
             raise OutputDirectoryError(
                 f"ckpt_output_dir={self.path}: the disk has {size(free)} free and a checkpoint of this model takes "
                 f"{size(needed_bytes)}; free some space, or give a directory on another disk"
             )
+
+    def free(self) -> int:
+        """Bytes left on its disk."""
+        return shutil.disk_usage(self._ancestor()).free
+
+    def _ancestor(self) -> Path:
+        """The directory, or what it will be made in."""
+        return next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
 
     @contextlib.contextmanager
     def new_run(self, *, resumed: bool = False) -> Iterator[None]:

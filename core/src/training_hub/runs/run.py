@@ -131,6 +131,8 @@ class _Recorded:
                 Dispatcher(callbacks, context, self.control, run.parameters["callback_errors"]) as dispatcher,
                 Follower(directory.events, partial(self._receive, (console, dispatcher, trackers))),
             ):
+                for warning in run.request.warnings:
+                    run.events.emit("warning", message=warning)
                 result = self.backend.train(run)
                 state = "stopped" if self.control.stop_asked and not self._reached_end(result) else "completed"
                 result = replace(result, state=state)
