@@ -221,5 +221,13 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure what benchmarks/README.md claims."""
     fresh(session, *wheels(session, "core", "trl"))
-    for script in session.posargs or sorted(str(p) for p in (ROOT / "benchmarks").glob("*.py")):
-        session.run("python", script, env=OFFLINE)
+    for script in session.posargs or ("startup.py", "events.py", "overhead.py"):
+        session.run("python", str(ROOT / "benchmarks" / Path(script).name), env=OFFLINE)
+
+
+@nox.session
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS if name != "trl"])
+def cost(session: nox.Session, plugin: str) -> None:
+    """Measure the other frameworks through the hub and called directly; some minutes each."""
+    with_framework(session, plugin)
+    session.run("python", "benchmarks/cost.py", plugin, *session.posargs, env=OFFLINE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -78,6 +79,7 @@ def main() -> None:
         run(cell, directory, environment)
         return
     directory.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(directory / environment, ignore_errors=True)
     make_inputs(directory)
     for cell in asked:
         flags = ["--short"] if "--short" in sys.argv else []
