@@ -13,6 +13,8 @@ import pytest
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[3] / "tests" / "cpu_device")]
 from on_cpu import on_cpu
 
+from training_hub.testing.toy import make_model
+
 TEMPLATE = """\
 {%- for message in messages -%}
 <|{{ message['role'] }}|>{{ message['content'] }}<|end|>
@@ -30,39 +32,13 @@ def cpu() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers and random weights, with a tokenizer of bytes."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import GenerationConfig
 
     directory = tmp_path_factory.mktemp("model")
-    special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-    vocabulary = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    plain = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(vocabulary)}, merges=[]))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    plain.decoder = decoders.ByteLevel()
-    plain.add_special_tokens(special)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=plain, eos_token="<|end|>", pad_token="<|pad|>", chat_template=TEMPLATE
-    )
-    torch.manual_seed(0)
-    network = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-        )
-    )
-    network.generation_config.top_k = 7
-    network.generation_config.do_sample = True
-    network.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    make_model(directory, template=TEMPLATE, num_hidden_layers=2)
+    settings = GenerationConfig.from_pretrained(directory)
+    settings.do_sample, settings.top_k = True, 7
+    settings.save_pretrained(directory)
     return directory
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 from minitrainer_runs import backend_on_cpu
+
+from training_hub.testing.toy import make_model
 
 TEMPLATE = """\
 {%- for message in messages -%}
@@ -37,34 +37,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its path has "opt" in it, by which mini-trainer itself would take it for an OPT.
     """
     directory = tmp_path_factory.mktemp("opt") / "llama"
-    special = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-    vocabulary = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    plain = Tokenizer(models.BPE(vocab={token: number for number, token in enumerate(vocabulary)}, merges=[]))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    plain.decoder = decoders.ByteLevel()
-    plain.add_special_tokens(special)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=plain, eos_token="<|end|>", pad_token="<|pad|>", chat_template=TEMPLATE
-    )
-    torch.manual_seed(0)
-    network = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(vocabulary),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            eos_token_id=[tokenizer.eos_token_id, 4],
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-        )
-    )
-    network.generation_config.do_sample = True
-    network.generation_config.top_k = 7
-    network.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    make_model(directory, template=TEMPLATE, num_hidden_layers=2, eos_token_id=[1, 4])
+    settings = GenerationConfig.from_pretrained(directory)
+    settings.do_sample, settings.top_k = True, 7
+    settings.save_pretrained(directory)
     return directory
 
 

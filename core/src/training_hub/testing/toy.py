@@ -20,10 +20,16 @@ TEMPLATE = """\
 """The chat template: a line for the role, the text and `<|end|>`, a newline."""
 
 
-def make_model(directory: Path, *, seed: int = 0) -> None:
+def make_model(directory: Path, *, seed: int = 0, template: str = TEMPLATE, **settings: Any) -> None:
     """Save a Llama of random weights, some 100,000 of them, with a tokenizer of single characters and a template.
 
     It needs torch and transformers, which are imported here and not before.
+
+    Args:
+        directory: Where to save it.
+        seed: Of its weights.
+        template: The chat template.
+        **settings: Of the `LlamaConfig`, where they are to be other ones, such as `num_hidden_layers=2`.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -37,23 +43,22 @@ def make_model(directory: Path, *, seed: int = 0) -> None:
     plain.decoder = decoders.ByteLevel()
     plain.add_special_tokens(special)
     tokenizer = tokenizer_class(
-        tokenizer_object=plain, eos_token="<|end|>", pad_token="<|pad|>", chat_template=TEMPLATE
+        tokenizer_object=plain, eos_token="<|end|>", pad_token="<|pad|>", chat_template=template
     )
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(alphabet),
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=2048,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=None,
-        )
-    )
+    usual = {
+        "vocab_size": len(alphabet),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**usual | settings))
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
