@@ -8,6 +8,7 @@ an event, which the caller's process obeys.
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -54,13 +55,13 @@ class Ranks:
         self._hooks: Hooks | None = None
         self._device: torch.device | None = None
 
-    def begin(self, model: Any, tokenizer: Any, device: torch.device) -> None:
+    def begin(self, model: Any, tokenizer: Any, device: torch.device | None = None) -> None:
         """Training is about to begin; all ranks call this.
 
         Args:
             model: As the framework trains it, wrapped or sharded.
             tokenizer: The model's.
-            device: Where the process group's backend can send tensors from.
+            device: Where the process group's backend can send tensors from; None where one process trains.
         """
         if not self.callbacks:
             return
@@ -165,6 +166,9 @@ class _Asking:
 
 def _place() -> tuple[int, int]:
     """This process' rank, and how many there are."""
+    # Without torch there is no group, and no need to import it.
+    if "torch" not in sys.modules:
+        return 0, 1
     from torch import distributed
 
     if not distributed.is_initialized():

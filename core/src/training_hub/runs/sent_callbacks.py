@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def _sent(callback: TrainingHubCallback) -> dict[str, Any]:
                 f"callbacks: {kind.__name__} has run_on_all_ranks=True, so its attributes are sent as JSON, and "
                 f"{name}, {_shown(value)}, would not arrive as it is; make it when training begins, in on_train_begin"
             )
-    return {"class": f"{kind.__module__}:{kind.__qualname__}", "attributes": dict(vars(callback))}
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "attributes": deepcopy(vars(callback))}
 
 
 def _check_found(callbacks: Sequence[Mapping[str, Any]], plan: LaunchPlan) -> None:
