@@ -1,11 +1,12 @@
 """Callbacks that run in the processes that train: sent as data, called there, heard here."""
 
 import logging
+import math
 import sys
 
 import pytest
 
-from training_hub import EarlyStopping, SampleGenerations, TrainingHubCallback, sft
+from training_hub import TrainingHubCallback, sft
 from training_hub.errors import CallbackError, ParameterError
 from training_hub.runs.checkpoints import newest
 from training_hub.runs.events import read_events
@@ -43,6 +44,14 @@ class Counts(Ranked):
         self.seen.append(context.step)
         if len(self.seen) == 400:
             context.emit("warning", step=context.step, message="seen all")
+
+
+class Tells(Ranked):
+    def __init__(self, kept):
+        self.kept = kept
+
+    def on_train_begin(self, context):
+        context.emit("warning", message=repr(self.kept))
 
 
 class Outer:
@@ -140,6 +149,12 @@ def test_a_module_that_the_processes_do_not_find_is_refused(job, written, monkey
     assert "nowhere" in str(raised.value)
 
 
+def test_attributes_arrive_as_they_are(job, written):
+    kept = ["NaN", -math.inf, 0.1, 3, True, None, {"": []}]
+    sft(**job, callbacks=written.Tells(kept))
+    assert [event["message"] for event in told(job, "warning")] == [repr(kept)]
+
+
 @pytest.mark.parametrize("value", [(1, 2), {1: "a"}, {"a": object()}, [b"x"], {3}])
 def test_an_attribute_that_json_does_not_have_is_refused_by_name(job, written, value):
     callback = written.Breaks()
@@ -149,11 +164,3 @@ def test_an_attribute_that_json_does_not_have_is_refused_by_name(job, written, v
 
 def test_a_backend_that_calls_none_there_says_so(job, written):
     refused(job | {"backend": "unsteered"}, written.Breaks(), "the unsteered backend calls no callbacks in the proc")
-
-
-def test_ready_ones_are_plain_data(job):
-    class Here(EarlyStopping):
-        pass
-
-    sft(**job, callbacks=[Here("loss"), RankNotes(str(job["data_path"].parent))])
-    assert SampleGenerations(["a"], every=1).run_on_all_ranks

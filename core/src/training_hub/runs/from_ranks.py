@@ -30,6 +30,14 @@ class FromRanks:
                     self.control.save()
                 case {"event": "ask", "what": "set_learning_rate", "value": int() | float() as value}:
                     self.control.set_learning_rate(value)
-                case {"event": "callback_error"}:
-                    said = "{callback}.{hook} raised {error} on rank {rank}: {message}".format_map(event)
-                    self.failures.take(said, RaisedOnRankError(f"\n{event['traceback']}"))
+                case {
+                    "event": "callback_error",
+                    "callback": callback,
+                    "hook": hook,
+                    "error": error,
+                    "message": message,
+                    "rank": rank,
+                    "traceback": text,
+                }:
+                    said = f"{callback}.{hook} raised {error} on rank {rank}: {message}"
+                    self.failures.take(said, RaisedOnRankError(f"\n{text}"))

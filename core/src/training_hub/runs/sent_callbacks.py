@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ def made(callback: Mapping[str, Any]) -> TrainingHubCallback:
             f"{type(error).__name__}: {error} ({_ASIDE})"
         ) from error
     found: TrainingHubCallback = kind.__new__(kind)
-    vars(found).update(callback["attributes"])
+    vars(found).update(json.loads(callback["attributes"]))
     return found
 
 
@@ -91,7 +91,7 @@ def _sent(callback: TrainingHubCallback) -> dict[str, Any]:
                 f"callbacks: {kind.__name__} has run_on_all_ranks=True, so its attributes are sent as JSON, and "
                 f"{name}, {_shown(value)}, would not arrive as it is; make it when training begins, in on_train_begin"
             )
-    return {"class": f"{kind.__module__}:{kind.__qualname__}", "attributes": deepcopy(vars(callback))}
+    return {"class": f"{kind.__module__}:{kind.__qualname__}", "attributes": json.dumps(vars(callback))}
 
 
 def _check_found(callbacks: Sequence[Mapping[str, Any]], plan: LaunchPlan) -> None:
