@@ -49,7 +49,7 @@ class AfterStep:
         done, ended = self.progress.done, self.progress.whole_epochs
         self.reporter.step()
         improved = self._validated() and self.checkpoints.improved(self.reporter.evaluation())
-        orders = orders_on_every_rank(self.steering, torch.device("cuda", torch.cuda.current_device()))
+        orders = orders_on_every_rank(self.steering, torch.device(torch.cuda.current_device()))
         # A run whose last step is done has nothing left to stop.
         stops = orders.stop and done < self.progress.max_steps
         if orders.learning_rate is not None:

@@ -70,7 +70,7 @@ def train(job: dict[str, Any]) -> None:
 
     def begin(model: Any) -> None:
         reporter.train_begin()
-        ranks.begin(model.model, model.tokenizer, torch.device("cuda", torch.cuda.current_device()))
+        ranks.begin(model.model, model.tokenizer, torch.device(torch.cuda.current_device()))
         ranks.meet()
 
     workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
