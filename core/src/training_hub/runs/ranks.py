@@ -40,7 +40,8 @@ class Ranks:
             ParameterError: A class cannot be imported here.
         """
         self.callbacks = [made(callback) for callback in asked["callbacks"]]
-        self.events = _Overheard(directory.events) if self.callbacks else EventLog(directory.events)
+        self._heard = _Overheard(directory.events)
+        self.events: EventLog = self._heard if self.callbacks else EventLog(directory.events)
         """The run's stream. Who reports on rank 0 writes to this one, or the other ranks hear nothing of it."""
         self.stops: bool = asked["errors"] == "stop"
         self._asking = _Asking()
@@ -53,6 +54,7 @@ class Ranks:
             emit=self.events.emit,
         )
         self._hooks: Hooks | None = None
+        self._several = False
         self._device: torch.device | None = None
 
     def begin(self, model: Any, tokenizer: Any, device: torch.device | None = None) -> None:
@@ -61,12 +63,12 @@ class Ranks:
         Args:
             model: As the framework trains it, wrapped or sharded.
             tokenizer: The model's.
-            device: Where the process group's backend can send tensors from; None where one process trains.
+            device: Where the process group's backend can send tensors from; the CPU by default.
         """
         if not self.callbacks:
             return
         rank, count = _place()
-        self._device = device if count > 1 else None
+        self._several, self._device = count > 1, device
         here = replace(self._context, rank=rank, world_size=count, is_main_process=rank == 0)
         self._hooks = Hooks(self.callbacks, replace(here, model=model, tokenizer=tokenizer), self._failed)
 
@@ -74,9 +76,8 @@ class Ranks:
         """Call the hooks of all that rank 0 has told since the last time; all ranks call this at the same points."""
         if self._hooks is None:
             return
-        assert isinstance(self.events, _Overheard)
-        lines = "\n".join(self.events.taken())
-        if self._device is not None:
+        lines = "\n".join(self._heard.taken())
+        if self._several:
             lines = from_first(lines, self._device)
         if not lines:
             return
@@ -92,9 +93,8 @@ class Ranks:
         """
         if self._hooks is None:
             return
-        assert isinstance(self.events, _Overheard)
         # The caller tells of the end once the processes are gone.
-        self.events.lines.append(json.dumps({"event": "end", "metrics": dict(metrics)}, default=str))
+        self._heard.lines.append(json.dumps({"event": "end", "metrics": dict(metrics)}, default=str))
         self.meet()
 
     def _failed(self, callback: TrainingHubCallback, hook: str, error: Exception) -> None:
@@ -113,7 +113,7 @@ class Ranks:
     def _share(self, hooks: Hooks) -> None:
         """Let every rank know what callbacks on any rank asked for or raised, and the caller once."""
         mine = self._asking.taken()
-        texts = of_all(mine, self._device) if self._device is not None else [mine]
+        texts = of_all(mine, self._device) if self._several else [mine]
         first: dict[str, int] = {}
         for rank, text in enumerate(texts):
             for line in filter(None, text.split("\n")):
@@ -137,6 +137,8 @@ class _Overheard(EventLog):
     def emit(self, event: str, **fields: Any) -> None:
         super().emit(event, **fields)
         if event in KINDS:
+            # The framework's own figures reach no hook.
+            fields.pop("framework", None)
             self.lines.append(json.dumps({"event": event, **fields}, default=str))
 
     def taken(self) -> list[str]:

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     import torch
 
 
-def from_first(text: str, device: torch.device) -> str:
+def from_first(text: str, device: torch.device | None) -> str:
     """The text of rank 0, on every rank; all of them call this.
 
     Args:
         text: On rank 0; of the others it does not count.
-        device: Where the process group's backend can send tensors from.
+        device: Where the process group's backend can send tensors from; None for the CPU.
     """
     import torch
     from torch import distributed
@@ -29,12 +29,12 @@ def from_first(text: str, device: torch.device) -> str:
     return bytes(content.tolist()).decode()
 
 
-def of_all(text: str, device: torch.device) -> list[str]:
+def of_all(text: str, device: torch.device | None) -> list[str]:
     """The texts of all ranks, by rank; all of them call this.
 
     Args:
         text: This rank's.
-        device: Where the process group's backend can send tensors from.
+        device: Where the process group's backend can send tensors from; None for the CPU.
     """
     import torch
     from torch import distributed
