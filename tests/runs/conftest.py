@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from training_hub import AlgorithmRegistry, FrameworkBackend, TrainingResult
+from training_hub.launchers.plan import LaunchPlan
 from training_hub.runs.checkpoints import place, seal
 from training_hub.runs.control import Steering
-from training_hub.runs.events import SCHEMA
+from training_hub.runs.events import SCHEMA, EventLog
+from training_hub.runs.ranks import Ranks
 from training_hub.translation import Translation, by_hub, translate
 
 STEPS = 400
@@ -22,6 +25,7 @@ class Counting(FrameworkBackend):
 
     algorithms: ClassVar[tuple[str, ...]] = ("sft",)
     controls: ClassVar[frozenset[str]] = frozenset({"stop", "save"})
+    callbacks_on_ranks: ClassVar[bool] = True
     pace: ClassVar[float] = 0.002
     steps: ClassVar[int] = STEPS
 
@@ -29,9 +33,9 @@ class Counting(FrameworkBackend):
         return translate(self.name, {name: by_hub("counted") for name in parameters.declared}, parameters)
 
     def train(self, run: Any) -> TrainingResult:
-        directory, steering = run.directory, Steering(run.directory)
+        directory, steering, ranks = run.directory, Steering(run.directory), Ranks(run.on_all_ranks, run.directory)
         done = run.resume_from.step if run.resume_from else 0
-        run.events.emit(
+        ranks.events.emit(
             "start",
             schema=SCHEMA,
             algorithm="sft",
@@ -40,39 +44,51 @@ class Counting(FrameworkBackend):
             max_steps=self.steps,
             resumed_from=done or None,
         )
+        ranks.begin("the model", "its tokenizer")
         last: dict[str, Any] = {}
         for step in range(done + 1, self.steps + 1):
+            ranks.meet()
             threading.Event().wait(self.pace)
             last = {"step": step, "max_steps": self.steps, "epoch": step / 100, "loss": 1 / step, "tokens": step * 10}
-            run.events.emit("step", **last)
+            ranks.events.emit("step", **last)
             if step % 100 == 0:
-                run.events.emit("epoch", epoch=step // 100, step=step)
+                ranks.events.emit("epoch", epoch=step // 100, step=step)
             orders = steering.orders()
             if orders.save or orders.stop:
-                self.save(run, step)
+                self.save(run, ranks.events, step)
             if orders.stop and step < self.steps:
-                run.events.emit("stop", step=step, reason=steering.reason)
+                ranks.events.emit("stop", step=step, reason=steering.reason)
+                ranks.end(last)
                 return TrainingResult(place(directory.path, step), last, self.name, directory.path)
         directory.final.mkdir()
+        ranks.end(last)
         return TrainingResult(directory.final, last, self.name, directory.path)
 
-    def save(self, run: Any, step: int) -> None:
+    def save(self, run: Any, events: EventLog, step: int) -> None:
         saved = place(run.directory.path, step)
         saved.mkdir()
         (saved / "weights").write_text(str(step))
         seal(saved, step, resumable=True)
-        run.events.emit("save", step=step, checkpoint=str(saved))
+        events.emit("save", step=step, checkpoint=str(saved))
 
 
 class Unsteered(Counting):
     """Cannot be asked for anything."""
 
     controls: ClassVar[frozenset[str]] = frozenset()
+    callbacks_on_ranks: ClassVar[bool] = False
+
+
+class Elsewhere(Counting):
+    """Trains in a process of its own."""
+
+    def translate(self, parameters: Any) -> Translation:
+        return replace(super().translate(parameters), launch=LaunchPlan("nowhere", 1, torchrun=False))
 
 
 @pytest.fixture(autouse=True)
 def backends(monkeypatch: pytest.MonkeyPatch) -> None:
-    added = {("sft", "counting"): Counting, ("sft", "unsteered"): Unsteered}
+    added = {("sft", "counting"): Counting, ("sft", "unsteered"): Unsteered, ("sft", "elsewhere"): Elsewhere}
     monkeypatch.setattr(AlgorithmRegistry, "_backends", {**AlgorithmRegistry._backends, **added})
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training_hub import EarlyStopping, LossSpike, TrainingHubContext, sft
+from training_hub import EarlyStopping, LossSpike, SampleGenerations, TrainingHubContext, sft
 from training_hub.errors import CallbackError, ParameterError
 from training_hub.runs.events import read_events
 
@@ -76,6 +76,12 @@ def test_what_a_callback_says_is_an_event_of_the_run(job):
         lambda: LossSpike(factor=1),
         lambda: LossSpike(window=0),
         lambda: LossSpike(action="shout"),
+        lambda: SampleGenerations([], every=1),
+        lambda: SampleGenerations("one text", every=1),
+        lambda: SampleGenerations([""], every=1),
+        lambda: SampleGenerations([[{"role": "user"}]], every=1),
+        lambda: SampleGenerations(["a"], every=0),
+        lambda: SampleGenerations(["a"], every=1, max_new_tokens=0),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(make):

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from training_hub import TrainingHubCallback, sft
-from training_hub.errors import CallbackError, OutputDirectoryError, ParameterError, ResumeError, RunFormatError
+from training_hub.errors import CallbackError, OutputDirectoryError, ResumeError, RunFormatError
 from training_hub.runs.checkpoints import SEAL, checkpoints, complete, make_room, newest, place, seal
 from training_hub.runs.dispatch import QUEUE
 from training_hub.runs.events import EventLog, live_events, read_events
@@ -99,15 +99,6 @@ def test_a_callback_that_raises_only_warns_where_that_is_asked(job, caplog):
     with caplog.at_level(logging.WARNING, "training_hub"):
         result = sft(**job, callbacks=Breaks(), callback_errors="warn")
     assert result.state == "completed" and "by me" in caplog.text
-
-
-def test_a_callback_for_all_ranks_is_refused(job):
-    class Everywhere(TrainingHubCallback):
-        run_on_all_ranks = True
-
-    with pytest.raises(ParameterError, match="Everywhere has run_on_all_ranks=True"):
-        sft(**job, callbacks=[Everywhere()])
-    assert not job["ckpt_output_dir"].exists()
 
 
 def test_what_a_backend_cannot_do_is_refused_when_a_callback_asks(job):

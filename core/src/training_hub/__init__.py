@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
     from training_hub.hookspecs import hookimpl
     from training_hub.reading.plot import plot_loss
-    from training_hub.ready_callbacks import EarlyStopping, LossSpike
+    from training_hub.ready_callbacks import EarlyStopping, LossSpike, SampleGenerations
     from training_hub.registry import AlgorithmRegistry
     from training_hub.runs.result import TrainingResult
     from training_hub.selection import create_algorithm
@@ -37,6 +37,7 @@ _HOMES = {
     "LossSpike": "training_hub.ready_callbacks",
     "OSFTAlgorithm": "training_hub.algorithms.osft",
     "SFTAlgorithm": "training_hub.algorithms.sft",
+    "SampleGenerations": "training_hub.ready_callbacks",
     "TrainingFailedError": "training_hub.errors",
     "TrainingHubCallback": "training_hub.callbacks",
     "TrainingHubContext": "training_hub.callbacks",
@@ -62,6 +63,7 @@ __all__ = [
     "LossSpike",
     "OSFTAlgorithm",
     "SFTAlgorithm",
+    "SampleGenerations",
     "TrainingFailedError",
     "TrainingHubCallback",
     "TrainingHubContext",

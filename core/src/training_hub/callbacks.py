@@ -3,6 +3,8 @@
 They run in the caller's process, in a thread of their own, one call after the other, on every backend and however many
 processes train. What they are told comes from the run's events, so a call follows what it tells of within a fraction
 of a second; training goes on meanwhile, until callbacks are some hundred events behind.
+
+Those of a class with `run_on_all_ranks = True` run instead in every process that trains, between one step and the next.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from training_hub.runs.control import Control
+    from training_hub.runs.control import Asked
 
 
 @dataclass
@@ -26,6 +28,10 @@ class TrainingHubContext:
         loss: Loss of the last logged step in nats a trained token.
         learning_rate: Learning rate of the last logged step.
         is_main_process: Whether this is rank 0, as always in the caller's process.
+        rank: Of this process among those that train; 0 in the caller's process.
+        world_size: How many processes train, on all nodes.
+        model: The model as it is trained, wrapped or sharded as the framework does that; None in the caller's process.
+        tokenizer: The model's; None in the caller's process.
         output_dir: The run's `ckpt_output_dir`.
         metrics: All figures of the event, by name.
         max_steps: Steps of the whole run, where known.
@@ -45,7 +51,11 @@ class TrainingHubContext:
     tokens_seen: int = 0
     checkpoint: Path | None = None
     run_dir: Path | None = None
-    control: Control | None = field(default=None, repr=False)
+    rank: int = 0
+    world_size: int = 1
+    model: Any = field(default=None, repr=False)
+    tokenizer: Any = field(default=None, repr=False)
+    control: Asked | None = field(default=None, repr=False)
     can: frozenset[str] = field(default=frozenset(), repr=False)
     backend: str = field(default="", repr=False)
     emit: Callable[..., None] | None = field(default=None, repr=False)
@@ -80,7 +90,7 @@ class TrainingHubContext:
             raise CallbackError(f"set_learning_rate({value!r}): expected a number above 0")
         control.set_learning_rate(value)
 
-    def _control(self, what: str) -> Control:
+    def _control(self, what: str) -> Asked:
         from training_hub.errors import CallbackError
 
         if self.control is None or what not in self.can:
@@ -93,6 +103,9 @@ class TrainingHubCallback:
     """Base class of callbacks; override the methods you need, the others do nothing."""
 
     run_on_all_ranks: ClassVar[bool] = False
+    """Whether every process that trains gets a copy of its own, with `context.model`, in place of the caller's one.
+
+    The class is imported there by its module and name, and gets the object's attributes, which must be plain data."""
 
     def on_train_begin(self, context: TrainingHubContext) -> None:
         """Called before the first step."""

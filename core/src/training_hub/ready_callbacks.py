@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
 from training_hub.errors import ParameterError
@@ -87,3 +88,66 @@ class LossSpike(TrainingHubCallback):
             context.stop(said)
         elif context.emit is not None:
             context.emit("warning", step=context.step, message=said)
+
+
+class SampleGenerations(TrainingHubCallback):
+    """Lets the model that is trained answer prompts, so that its answers can be compared as it learns.
+
+    It answers before the first step, after every so many and after the last one, greedily, in an event `samples` that
+    the report shows. Training is left as it would be without.
+
+    Args:
+        prompts: Each a text, or a list of messages (`role`, `content`). A text is a user's message where the tokenizer
+            has a chat template, and what is to be continued where it has none.
+        every: Optimizer steps between two times.
+        max_new_tokens: Longest answer, in tokens. With several processes each answer takes the time of the longest.
+    """
+
+    run_on_all_ranks: ClassVar[bool] = True
+
+    def __init__(self, prompts: Sequence[str | list[dict[str, Any]]], every: int, max_new_tokens: int = 64) -> None:
+        if isinstance(prompts, str) or not prompts or not all(map(_is_prompt, prompts)):
+            raise ParameterError(
+                f"SampleGenerations(prompts={prompts!r}): expected a list of texts, or of lists of messages with role "
+                f"and content"
+            )
+        if every < 1:
+            raise ParameterError(f"SampleGenerations(every={every!r}): expected at least 1")
+        if max_new_tokens < 1:
+            raise ParameterError(f"SampleGenerations(max_new_tokens={max_new_tokens!r}): expected at least 1")
+        self.prompts, self.every, self.max_new_tokens = list(prompts), every, max_new_tokens
+        self._sampled_at: int | None = None
+
+    def on_train_begin(self, context: TrainingHubContext) -> None:
+        self._sample(context)
+
+    def on_step_end(self, context: TrainingHubContext) -> None:
+        if context.step % self.every == 0:
+            self._sample(context)
+
+    def on_train_end(self, context: TrainingHubContext) -> None:
+        if self._sampled_at != context.step:
+            self._sample(context)
+
+    def _sample(self, context: TrainingHubContext) -> None:
+        from training_hub.generation import answer, prompt_text, undisturbed
+
+        self._sampled_at = context.step
+        model, tokenizer = context.model, context.tokenizer
+        with undisturbed(model):
+            answers = [
+                answer(model, tokenizer, prompt, self.max_new_tokens, alone=context.world_size == 1)
+                for prompt in self.prompts
+            ]
+        if context.is_main_process and context.emit is not None:
+            samples = [
+                {"prompt": prompt_text(prompt), "completion": said}
+                for prompt, said in zip(self.prompts, answers, strict=True)
+            ]
+            context.emit("samples", step=context.step, samples=samples)
+
+
+def _is_prompt(prompt: object) -> bool:
+    if isinstance(prompt, list):
+        return bool(prompt) and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in prompt)
+    return isinstance(prompt, str) and bool(prompt)

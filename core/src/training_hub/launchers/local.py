@@ -48,14 +48,45 @@ def run_first(plan: LaunchPlan, module: str, arguments: Sequence[str], logs: Pat
     _run(plan, ["-m", module, *arguments], logs / f"{module.rpartition('.')[2]}.log")
 
 
+_FIND = """
+import sys
+from importlib.util import find_spec
+
+for name in sys.argv[1:]:
+    try:
+        found = find_spec(name) is not None
+        reason = "" if found else "there is no such module"
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    print(reason.replace("\\n", " "))
+"""
+
+
+def not_found(plan: LaunchPlan, modules: Sequence[str]) -> dict[str, str]:
+    """Modules that the processes of a plan would not find, each with the reason; none of them is run.
+
+    Of a module in a package the package is imported.
+    """
+    # As with `-m`, the working directory is on the path.
+    command = [plan.interpreter or sys.executable, "-c", _FIND, *modules]
+    ended = subprocess.run(command, env=_environment(plan), capture_output=True, text=True, check=False)
+    reasons = ended.stdout.split("\n")[-len(modules) - 1 : -1]
+    if ended.returncode or len(reasons) < len(modules):
+        raise TrainingFailedError(f"{command[0]} cannot be started: {ended.stderr.strip()}")
+    return {module: reason for module, reason in zip(modules, reasons, strict=True) if reason}
+
+
+def _environment(plan: LaunchPlan) -> dict[str, str]:
+    return {**os.environ, **plan.environment}
+
+
 def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, check: Callable[[], None] | None = None) -> None:
     command = [plan.interpreter or sys.executable, *argv]
-    environment = {**os.environ, **plan.environment}
     # A resumed run goes on in the log of the one before.
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            command, stdout=output, stderr=subprocess.STDOUT, env=_environment(plan), start_new_session=True
         )
         try:
             code = _wait(process, check or (lambda: None))

@@ -166,7 +166,11 @@ class Callbacks(TypedDict, total=False):
 
     callbacks: Annotated[
         list[TrainingHubCallback] | TrainingHubCallback | None,
-        Param(None, "Objects whose methods are called, in the caller's process, as training goes on."),
+        Param(
+            None,
+            "Objects whose methods are called as training goes on: in the caller's process, or on every rank where "
+            "their class asks for that.",
+        ),
     ]
     callback_errors: Annotated[
         Literal["stop", "warn"],

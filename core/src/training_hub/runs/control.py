@@ -7,11 +7,19 @@ import math
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from training_hub.runs.directory import RunDirectory
 
 _HOLD_INTERVAL = 0.01
+
+
+class Asked(Protocol):
+    """Who takes what callbacks ask for."""
+
+    def stop(self, reason: str) -> None: ...
+    def save(self) -> None: ...
+    def set_learning_rate(self, value: float) -> None: ...
 
 
 class Control:

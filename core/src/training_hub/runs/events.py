@@ -12,6 +12,10 @@ Every event has `event` (its kind), `time` (seconds since the epoch) and the fie
 - `epoch`: `epoch` (passes over the rows done, a whole number), `step`
 - `warning`: `message`
 - `samples`: `step`, `samples` (a list of `prompt` and `completion`): what the model said at that step
+- `ask`: `step`, `rank`, `what` (`stop` with `reason`, `save`, `set_learning_rate` with `value`): what a callback on the
+  ranks asks of the run; the caller's process sees to it
+- `callback_error`: `step`, `rank`, `callback`, `hook`, `error`, `message`, `traceback`: what a callback on the ranks
+  raised
 - `stop`: `step`, `reason`: training ends before its last step because somebody asked for it
 - `fail`: `error`, `message`
 - `end`: `state` (`completed` or `stopped`), `metrics`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
 from training_hub.credentials import without_credentials
-from training_hub.errors import ParameterError, TrainingFailedError, TrainingHubError, UserError
+from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request
+from training_hub.runs.callback_failures import CallbackFailures
 from training_hub.runs.checkpoints import Checkpoint, newest, remove_half_written
 from training_hub.runs.console import Console
 from training_hub.runs.control import Control
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.dispatch import Dispatcher
 from training_hub.runs.events import Event, EventLog, Follower
+from training_hub.runs.from_ranks import FromRanks
 from training_hub.runs.interruption import Ended, Interruption, Patience
 from training_hub.runs.manifest import manifest
 from training_hub.runs.resume import check_same
+from training_hub.runs.sent_callbacks import for_ranks
 from training_hub.trackers.fan_out import Trackers
 from training_hub.translation import Translation
 
@@ -45,6 +49,8 @@ class Run:
     events: EventLog
     patience: Patience
     """Its `check` is for whoever waits for processes of the run."""
+    on_all_ranks: Mapping[str, Any]
+    """What `training_hub.runs.ranks.Ranks` takes, as plain data: the callbacks that run in the processes that train."""
 
     @property
     def directory(self) -> RunDirectory:
@@ -73,6 +79,7 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
     translation = backend.translate(parameters)
     translation.raise_for_refusals()
     callbacks = _callbacks(parameters)
+    on_all_ranks = for_ranks(callbacks, backend, parameters, translation.launch)
     request = check_request(parameters)
     described = manifest(backend, parameters, translation, request)
     if request.resumption is not None:
@@ -87,20 +94,15 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
             request,
             EventLog(request.directory.events),
             Patience(control, parameters["grace_seconds"], parameters["hang_seconds"]),
+            on_all_ranks,
         )
-        return _Recorded(backend, run, control, described).carry_out(callbacks)
+        here_alone = [callback for callback in callbacks if not callback.run_on_all_ranks]
+        return _Recorded(backend, run, control, described).carry_out(here_alone)
 
 
 def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
     given = parameters["callbacks"]
-    found: list[TrainingHubCallback] = given if isinstance(given, list) else [given] if given is not None else []
-    for callback in found:
-        if callback.run_on_all_ranks:
-            raise ParameterError(
-                f"callbacks: {type(callback).__name__} has run_on_all_ranks=True, and callbacks run in the caller's "
-                f"process alone; leave it out, and they are told of every step all the same"
-            )
-    return found
+    return given if isinstance(given, list) else [given] if given is not None else []
 
 
 class _Recorded:
@@ -124,12 +126,16 @@ class _Recorded:
             backend=self.backend.name,
             emit=run.events.emit,
         )
+        failures = CallbackFailures(self.control, run.parameters["callback_errors"])
         try:
             with (
                 Interruption(self.control, "stop" in self.backend.controls) as interruption,
                 Console() as console,
-                Dispatcher(callbacks, context, self.control, run.parameters["callback_errors"]) as dispatcher,
-                Follower(directory.events, partial(self._receive, (console, dispatcher, trackers))),
+                Dispatcher(callbacks, context, self.control, failures) as dispatcher,
+                Follower(
+                    directory.events,
+                    partial(self._receive, (console, dispatcher, trackers, FromRanks(self.control, failures))),
+                ),
             ):
                 for warning in run.request.warnings:
                     run.events.emit("warning", message=warning)
@@ -145,8 +151,8 @@ class _Recorded:
             state=result.state, end=time.time(), checkpoint=result.checkpoint, cause=self.control.stop_asked or None
         )
         trackers.end(result.state, result.metrics)
-        if dispatcher.error is not None:
-            raise self._with_checkpoint(dispatcher.error)
+        if failures.error is not None:
+            raise self._with_checkpoint(failures.error)
         if interruption.signal is signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         return result
@@ -166,7 +172,7 @@ class _Recorded:
             logger.info("resume=True: there is no complete checkpoint yet; starting from the beginning")
         self._write()
 
-    def _receive(self, readers: tuple[Console | Dispatcher | Trackers, ...], event: Event) -> None:
+    def _receive(self, readers: tuple[Console | Dispatcher | Trackers | FromRanks, ...], event: Event) -> None:
         self.run.patience.heard(event)
         if event["event"] == "start":
             self.run.directory.started()

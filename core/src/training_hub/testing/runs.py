@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from training_hub.backend import FrameworkBackend
 from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
 from training_hub.runs.events import Event, read_events
+from training_hub.testing.on_ranks import RankNotes
 from training_hub.testing.toy import conversations, make_model, write_rows
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ KINDS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "steady": (_STEADY, {}),
     "stopped": (_STEADY, {}),
     "resumed": ({**_STEADY, "resume": True}, {}),
+    "ranks": (_STEADY, {"nproc_per_node": 2}),
 }
 """Parameters that each run needs, and those that are left out where the backend refuses them.
 
 `main` is cut in ragged steps, `whole` has all rows in its one step and several micro-batches, `two` is `main` on two
-processes. `steady` has many small steps, `stopped` is told to stop as it begins, and `resumed` goes on with it.
+processes. `steady` has many small steps, `stopped` is told to stop as it begins, and `resumed` goes on with it; `ranks`
+is told to stop by a callback on the last rank.
 """
 _PLACES = {"resumed": "stopped"}
 WELCOME: Mapping[str, Any] = {"lr_scheduler": "constant"}
@@ -149,6 +152,10 @@ class Runs:
         asked = self.asked(algorithm, needed, welcome, f"{algorithm}-{_PLACES.get(kind, kind)}")
         if kind == "stopped":
             asked["callbacks"] = Recorder()
+        if kind == "ranks":
+            notes = self.directory / f"{algorithm}-notes"
+            notes.mkdir()
+            asked["callbacks"] = RankNotes(str(notes), stops=True)
         result = self.train(algorithm, asked)
         directory = Path(asked["ckpt_output_dir"])
         return Trained(asked, directory, result, tuple(read_events(directory / "events.jsonl")))
@@ -177,7 +184,7 @@ class Runs:
         values |= subject.needed(algorithm) | dict(subject.parameters.get(algorithm, {}))
         if not issubclass(subject.kind(), FrameworkBackend):
             return values
-        if values.get("nproc_per_node", 1) != 1 and (reason := subject.refusal(algorithm, values, "nproc_per_node")):
+        if "nproc_per_node" in needed and (reason := subject.refusal(algorithm, values, "nproc_per_node")):
             raise NotPossibleError(f"{subject.backend} cannot train with two processes here: {reason}")
         for name in (*WELCOME, *welcome):
             if name in values and subject.refusal(algorithm, values, name):

@@ -36,6 +36,7 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
     algorithms: ClassVar[tuple[str, ...]] = ("sft",)
     framework: ClassVar[str | None] = "instructlab-training"
     controls: ClassVar[frozenset[str]] = frozenset({"stop", "save", "set_learning_rate"})
+    callbacks_on_ranks: ClassVar[bool] = True
 
     def availability(self) -> Availability:
         if problem := framework_problem():
@@ -115,6 +116,7 @@ def job(run: Run) -> dict[str, Any]:
         "directory": str(run.directory.path),
         "data_directory": str(data_directory(run.parameters)),
         "resume": str(run.resume_from.path) if run.resume_from else None,
+        "on_all_ranks": dict(run.on_all_ranks),
     }
 
 

@@ -163,11 +163,6 @@ def current() -> Reporter:
 class HubCallback(TrainerCallback):  # type: ignore[misc]
     """What the framework calls, in a thread of its own, in order. Every method must import what it needs."""
 
-    def on_train_begin(self, context: TrainingContext) -> None:
-        from training_hub_instructlab import reporting
-
-        reporting.current().train_begin()
-
     def on_log(self, context: TrainingContext) -> None:
         from training_hub_instructlab import reporting
 

@@ -88,6 +88,29 @@ def see_each_loss(look: Callable[[float], None]) -> None:
     batch_loss_manager.BatchLossManager = Observed
 
 
+def act_before_steps(begin: Callable[[Any], None], before: Callable[[], None]) -> None:
+    """Let the hub act before training and before each step, on every rank and in the thread that trains. For 0.16.
+
+    Args:
+        begin: Called once, with the framework's model, when it is ready to be trained.
+        before: Called before each step.
+    """
+    from instructlab.training import batch_loss_manager
+
+    framework: Any = batch_loss_manager.BatchLossManager
+
+    class Preceded(framework):  # type: ignore[misc]
+        def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
+            super().__init__(model, *args, **kwargs)
+            begin(model)
+
+        def process_batch(self, *args: Any, **kwargs: Any) -> Any:
+            before()
+            return super().process_batch(*args, **kwargs)
+
+    batch_loss_manager.BatchLossManager = Preceded
+
+
 def act_after_each_step(act: Callable[..., None]) -> None:
     """Let the hub act after each step: report it, save a checkpoint, end training by an error. For 0.16.
 
@@ -105,6 +128,19 @@ def act_after_each_step(act: Callable[..., None]) -> None:
         act(save, **given)
 
     utils.save_checkpoint = save_checkpoint
+
+
+def stay_together() -> Callable[[], None]:
+    """Keep the process group when the framework's script ends, so that the ranks can meet once more. For 0.16.
+
+    Returns:
+        What ends it.
+    """
+    from torch import distributed
+
+    end: Callable[[], None] = distributed.destroy_process_group
+    distributed.destroy_process_group = lambda *args, **kwargs: None
+    return end
 
 
 def keep_the_tokenizer_as_it_is(trust_remote_code: bool) -> None:

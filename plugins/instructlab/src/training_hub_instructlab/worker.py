@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from training_hub.launchers.local import recorded_failure
 from training_hub.runs.checkpoints import complete
 from training_hub.runs.control import Steering
 from training_hub.runs.directory import RunDirectory, read_json, write_json
-from training_hub.runs.events import EventLog
+from training_hub.runs.ranks import Ranks
 from training_hub_instructlab.command import command
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.rules import MAIN
@@ -33,9 +34,9 @@ def train(job: dict[str, Any]) -> None:
     Args:
         job: See `training_hub_instructlab.backend.job`.
     """
+    import torch
     from instructlab.training.callbacks import serialize_callbacks_for_cli
     from instructlab.training.utils import check_valid_train_args
-    from torch import distributed as dist
 
     from training_hub_instructlab import reporting, workarounds
     from training_hub_instructlab.after_step import AfterStep, Stopped
@@ -44,7 +45,7 @@ def train(job: dict[str, Any]) -> None:
     values = job["values"]
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     directory = RunDirectory(Path(job["directory"]))
-    events = EventLog(directory.events)
+    ranks = Ranks(job["on_all_ranks"], directory)
     rows = Rows.read(Path(job["data_directory"]))
     arguments = training_arguments(job, rows)
     check_valid_train_args(arguments)
@@ -53,10 +54,10 @@ def train(job: dict[str, Any]) -> None:
     progress = Progress(len(rows.lengths), arguments.effective_batch_size, arguments.num_epochs)
     progress.done = resumed.step if resumed else 0
     reporter = reporting.Reporter(
-        events, progress, rows, values, rank == 0, world_size, resumed_from=resumed.step if resumed else None
+        ranks.events, progress, rows, values, rank == 0, world_size, resumed_from=resumed.step if resumed else None
     )
     reporting.use(reporter)
-    checkpoints = Checkpoints(values, Path(arguments.ckpt_output_dir), directory, events, progress, resumed)
+    checkpoints = Checkpoints(values, Path(arguments.ckpt_output_dir), directory, ranks.events, progress, resumed)
     act = AfterStep(
         values,
         progress,
@@ -66,24 +67,31 @@ def train(job: dict[str, Any]) -> None:
         arguments.validation_frequency if rows.validation else None,
         counted_from=progress.done - progress.done % progress.steps_per_epoch,
     )
+
+    def begin(model: Any) -> None:
+        reporter.train_begin()
+        ranks.begin(model.model, model.tokenizer, torch.device(torch.cuda.current_device()))
+        ranks.meet()
+
     workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
     workarounds.keep_its_trackers_off()
     workarounds.share_out_padded_rows_evenly()
     workarounds.observe_steps(progress)
     workarounds.see_each_loss(reporter.check)
     workarounds.act_after_each_step(act)
+    workarounds.act_before_steps(begin, ranks.meet)
+    part = workarounds.stay_together()
 
     script = job["arguments"].get(MAIN, {})
     callbacks = serialize_callbacks_for_cli([reporting.HubCallback()])
     sys.argv = [SCRIPT, *command(arguments, script), f"--callbacks={callbacks}"]
-    try:
+    with suppress(Stopped):
         runpy.run_module(SCRIPT, run_name="__main__", alter_sys=True)
-    except Stopped:
-        dist.barrier()
-        dist.destroy_process_group()
     if rank == 0:
         checkpoint = checkpoints.finish_run()
         write_json(directory.logs / "outcome.json", {"checkpoint": checkpoint, "metrics": reporter.final()})
+    ranks.end(reporter.final())
+    part()
 
 
 def training_arguments(job: dict[str, Any], rows: Rows) -> TrainingArgs:

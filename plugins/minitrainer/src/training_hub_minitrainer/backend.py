@@ -40,6 +40,7 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
     algorithms: ClassVar[tuple[str, ...]] = ("osft", "sft")
     framework: ClassVar[str | None] = DISTRIBUTION
     controls: ClassVar[frozenset[str]] = frozenset({"stop", "save", "set_learning_rate"})
+    callbacks_on_ranks: ClassVar[bool] = True
 
     def availability(self) -> Availability:
         try:
@@ -138,6 +139,7 @@ def job(run: Run) -> dict[str, Any]:
         "dataset": asdict(dataset_options(run.parameters)),
         "directory": str(run.directory.path),
         "resume": str(run.resume_from.path) if run.resume_from else None,
+        "on_all_ranks": dict(run.on_all_ranks),
     }
 
 

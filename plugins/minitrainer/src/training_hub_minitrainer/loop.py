@@ -17,6 +17,7 @@ from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.finite import check_finite
 from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
+from training_hub.runs.ranks import Ranks
 from training_hub_minitrainer.checkpoints import Checkpoints
 from training_hub_minitrainer.layout import state_directory
 from training_hub_minitrainer.reporting import Reporter, order_of_rows
@@ -39,21 +40,25 @@ class Main:
 class Loop:
     """Takes the place of mini-trainer's CallbackManager; each of its calls is made while the loop waits."""
 
-    def __init__(self, job: dict[str, Any], resumed: Checkpoint | None, main: Main | None) -> None:
+    def __init__(self, job: dict[str, Any], resumed: Checkpoint | None, main: Main | None, ranks: Ranks) -> None:
         """Args:
         job: See `training_hub_minitrainer.backend.job`.
         resumed: The checkpoint to go on from.
         main: In the main process.
+        ranks: The callbacks that run on all ranks.
         """
         self.context = TrainingContext()
         self.values: dict[str, Any] = job["values"]
         self.directory = RunDirectory(Path(job["directory"]))
         self.resumed = resumed
         self.main = main
+        self.ranks = ranks
         self.decomposes: bool = job["arguments"]["TrainingArgs"]["osft"]
         self.one_node = self.values["nnodes"] == 1
         self.stopped_at: int | None = None
         """The step after which training was ended on request."""
+        self.result: Path | None = None
+        """In the main process, once training has ended: the checkpoint to hand to the user."""
         self.checkpointer: Any = None
         self.validation_scheduler: Any = None
         self.data_loader: Any = None
@@ -77,6 +82,22 @@ class Loop:
             load_whole_weights(given["model"], state)
         self.data_loader = RowsFrom(self.data_loader, self.resumed.step, state, dist.get_rank())
 
+    def end(self) -> None:
+        """Finish, while the processes can still meet."""
+        if self.main:
+            self.result = self._result(self.main)
+        self.ranks.end(self.main.reporter.final() if self.main else {})
+
+    def _result(self, main: Main) -> Path | None:
+        if self.stopped_at is not None or not self.values["save_final_checkpoint"]:
+            return main.checkpoints.last()
+        # The framework saves none where it has just saved the same weights for another reason.
+        if not self.directory.final.exists():
+            step = main.reporter.last["step"]
+            main.checkpoints.link_final(step)
+            main.reporter.saved(step, self.directory.final)
+        return self.directory.final
+
     def has_callbacks(self, hook_name: str) -> bool:
         """Whether the framework is to make the calls that it makes for every micro-batch: no."""
         return False
@@ -97,6 +118,18 @@ class Loop:
             self._validation_loss = self.resumed.facts.get("validation_loss")
         if self.main:
             self.main.reporter.began_at(context, self.resumed)
+        if self.ranks.callbacks:
+            self.ranks.begin(self._given["model"], self._tokenizer(), self._device)
+            self.ranks.meet()
+
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        trusted = self.values["trust_remote_code"]
+        return AutoTokenizer.from_pretrained(self.values["model_path"], trust_remote_code=trusted)
+
+    def _on_step_begin(self, context: TrainingContext) -> None:
+        self.ranks.meet()
 
     def _on_epoch_begin(self, context: TrainingContext) -> None:
         self._after_epoch = False

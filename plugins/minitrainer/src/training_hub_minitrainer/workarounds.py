@@ -38,6 +38,8 @@ def take_part_in(loop: Loop) -> None:
         loop.begin(given)
         with contextlib.suppress(Stopped):
             real(**given | {"data_loader": loop.data_loader, "callback_manager": loop})
+        # The processes part right after this.
+        loop.end()
 
     framework.Checkpointer = Checkpointer
     framework.ValidationScheduler = ValidationScheduler

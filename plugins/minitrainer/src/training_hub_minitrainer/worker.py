@@ -16,10 +16,11 @@ from training_hub.runs.checkpoints import Checkpoint, complete
 from training_hub.runs.control import Steering
 from training_hub.runs.directory import RunDirectory, read_json, write_json
 from training_hub.runs.events import EventLog
+from training_hub.runs.ranks import Ranks
 from training_hub_minitrainer.layout import state_directory
 
 if TYPE_CHECKING:
-    from training_hub_minitrainer.loop import Loop, Main
+    from training_hub_minitrainer.loop import Main
 
 
 def train(job: dict[str, Any]) -> dict[str, Any] | None:
@@ -40,22 +41,25 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
     given = training_arguments(job)
     if given["use_liger_kernels"]:
         require_liger(values["model_path"], trust_remote_code=values["trust_remote_code"])
+    ranks = Ranks(job["on_all_ranks"], directory)
     resumed = complete(Path(job["resume"])) if job["resume"] else None
     if resumed:
         given["resume_from_full_state_checkpoint"] = str(state_directory(resumed.path, resumed.step))
     # The first process of each node writes the rows. The others wait for it where they all meet, in the framework's
     # own start, and read the rows after that.
-    lengths = _rows(job, directory) if os.environ["LOCAL_RANK"] == "0" else []
-    main = _main(job, directory, lengths, resumed) if os.environ["RANK"] == "0" else None
-    loop = Loop(job, resumed, main)
+    lengths = _rows(job, ranks.events) if os.environ["LOCAL_RANK"] == "0" else []
+    main = _main(job, directory, ranks.events, lengths, resumed) if os.environ["RANK"] == "0" else None
+    loop = Loop(job, resumed, main, ranks)
     take_part_in(loop)
     framework.main(**given)
     if main is None:
         return None
-    return {"checkpoint": _result(loop, main, directory), "metrics": main.reporter.final()}
+    return {"checkpoint": loop.result, "metrics": main.reporter.final()}
 
 
-def _main(job: dict[str, Any], directory: RunDirectory, lengths: list[int], resumed: Checkpoint | None) -> Main:
+def _main(
+    job: dict[str, Any], directory: RunDirectory, events: EventLog, lengths: list[int], resumed: Checkpoint | None
+) -> Main:
     from training_hub_minitrainer.checkpoints import Checkpoints
     from training_hub_minitrainer.loop import Main
     from training_hub_minitrainer.reporting import Reporter
@@ -68,19 +72,7 @@ def _main(job: dict[str, Any], directory: RunDirectory, lengths: list[int], resu
         trust_remote_code=values["trust_remote_code"],
         best_step=resumed.facts.get("best_step") if resumed else None,
     )
-    return Main(Steering(directory), Reporter(job, lengths, EventLog(directory.events)), checkpoints)
-
-
-def _result(loop: Loop, main: Main, directory: RunDirectory) -> Path | None:
-    """The checkpoint to hand to the user."""
-    if loop.stopped_at is not None or not loop.values["save_final_checkpoint"]:
-        return main.checkpoints.last()
-    # The framework saves none where it has just saved the same weights for another reason.
-    if not directory.final.exists():
-        step = main.reporter.last["step"]
-        main.checkpoints.link_final(step)
-        main.reporter.saved(step, directory.final)
-    return directory.final
+    return Main(Steering(directory), Reporter(job, lengths, events), checkpoints)
 
 
 def training_arguments(job: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +129,7 @@ def _targets(job: dict[str, Any]) -> list[str]:
     return [f"{name}.weight" for name in target_layers(model, values["target_patterns"])]
 
 
-def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:
+def _rows(job: dict[str, Any], events: EventLog) -> list[int]:
     from transformers import AutoTokenizer
 
     from training_hub_minitrainer.rows import write_rows
@@ -147,7 +139,7 @@ def _rows(job: dict[str, Any], directory: RunDirectory) -> list[int]:
         tokenizer = AutoTokenizer.from_pretrained(values["model_path"], trust_remote_code=values["trust_remote_code"])
     except OSError as error:
         raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
-    return write_rows(job, tokenizer, EventLog(directory.events))
+    return write_rows(job, tokenizer, events)
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ class TRLBackend(FrameworkBackend):
     algorithms: ClassVar[tuple[str, ...]] = ("sft", "osft", "lora_sft")
     framework: ClassVar[str | None] = "trl"
     controls: ClassVar[frozenset[str]] = frozenset({"stop", "save", "set_learning_rate"})
+    callbacks_on_ranks: ClassVar[bool] = True
 
     def availability(self) -> Availability:
         missing = [name for name in ("torch", "transformers", "trl", "peft", "datasets") if find_spec(name) is None]
@@ -106,6 +107,7 @@ def job(run: Run) -> dict[str, Any]:
         "directory": str(run.directory.path),
         "data_directory": str(run.data_directory),
         "resume": str(run.resume_from.path) if run.resume_from else None,
+        "on_all_ranks": dict(run.on_all_ranks),
     }
 
 

@@ -29,9 +29,10 @@ from training_hub.errors import TrainingFailedError
 from training_hub.runs.checkpoints import complete, make_room, newest, place, seal
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory, size
-from training_hub.runs.events import SCHEMA, EventLog
+from training_hub.runs.events import SCHEMA
 from training_hub.runs.finite import check_finite
 from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
+from training_hub.runs.ranks import Ranks
 from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
 from training_hub_trl.rows import Splits
@@ -75,11 +76,12 @@ class HubTrainer(SFTTrainer):
         tokenizer: PreTrainedTokenizerBase,
         rows: Splits,
         job: dict[str, Any],
-        events: EventLog,
+        ranks: Ranks,
     ) -> None:
         self.rows = rows
         self.job = job
-        self.events = events
+        self.ranks = ranks
+        self.events = ranks.events
         values = job["values"]
         self.base_config = AutoConfig.from_pretrained(
             values["model_path"], trust_remote_code=values["trust_remote_code"]
@@ -105,6 +107,8 @@ class HubTrainer(SFTTrainer):
         self.add_callback(self.saving)
         self.reporter = Reporter(self)
         self.add_callback(self.reporter)
+        # After the reporter, whose events it passes on.
+        self.add_callback(Meeting(self))
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self.order
@@ -337,6 +341,24 @@ class Saving(TrainerCallback):
             self.best, self.best_step = loss, state.global_step
             control.should_save = True
         return control
+
+
+class Meeting(TrainerCallback):
+    """Where all ranks meet, for the callbacks that run on them."""
+
+    def __init__(self, trainer: HubTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.ranks.begin(self.trainer.model_wrapped, self.trainer.processing_class, args.device)
+        self.trainer.ranks.meet()
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.ranks.meet()
 
 
 def effective_batch(args: TrainingArguments) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from training_hub.errors import ModelNotFoundError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.directory import RunDirectory, read_json, write_json
-from training_hub.runs.events import EventLog
+from training_hub.runs.ranks import Ranks
 
 if TYPE_CHECKING:
     from training_hub_trl.trainer import HubTrainer
@@ -65,7 +65,7 @@ def train(
     load, trainer_class, merge = load or load_model, trainer_class or HubTrainer, merge or save_merged
     values = job["values"]
     directory = RunDirectory(Path(job["directory"]))
-    events = EventLog(directory.events)
+    ranks = Ranks(job["on_all_ranks"], directory)
     arguments = construct(SFTConfig, job["arguments"]["SFTConfig"])
     one_gpu(arguments)
     revision = job["arguments"]["from_pretrained"].get("revision") or "main"
@@ -75,9 +75,9 @@ def train(
         )
     except OSError as error:
         raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
-    rows = make_splits(job, tokenizer, events, arguments)
+    rows = make_splits(job, tokenizer, ranks.events, arguments)
     model = load(job)
-    trainer = trainer_class(model=model, args=arguments, tokenizer=tokenizer, rows=rows, job=job, events=events)
+    trainer = trainer_class(model=model, args=arguments, tokenizer=tokenizer, rows=rows, job=job, ranks=ranks)
     trainer.train(resume_from_checkpoint=job["resume"])
 
     ended = not trainer.stopped
@@ -88,10 +88,12 @@ def train(
         if trainer.is_world_process_zero():
             merge(job, checkpoint, directory.merged)
         merged = directory.merged
+    metrics = trainer.final_metrics()
+    ranks.end(metrics)
     return {
         "checkpoint": checkpoint,
         "merged_checkpoint": merged,
-        "metrics": trainer.final_metrics(),
+        "metrics": metrics,
         "model": trainer.accelerator.unwrap_model(trainer.model),
         "tokenizer": tokenizer,
         "trainer": trainer,

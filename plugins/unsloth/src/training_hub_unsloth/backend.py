@@ -30,6 +30,7 @@ class UnslothLoRABackend(FrameworkBackend):
     algorithms: ClassVar[tuple[str, ...]] = ("lora_sft",)
     framework: ClassVar[str | None] = "unsloth"
     controls: ClassVar[frozenset[str]] = TRLBackend.controls
+    callbacks_on_ranks: ClassVar[bool] = True
 
     def availability(self) -> Availability:
         here = devices()

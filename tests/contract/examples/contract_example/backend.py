@@ -48,6 +48,7 @@ class Honest(FrameworkBackend):
     algorithms = ("sft",)
     framework = "torch"
     controls = frozenset({"stop", "save"})
+    callbacks_on_ranks = True
     loop = "contract_example.loop:Loop"
     done = DONE
     accepts = {"AdamW": frozenset({"amsgrad"})}
@@ -84,6 +85,7 @@ class Honest(FrameworkBackend):
             "dataset": asdict(dataset_options(run.parameters)),
             "directory": str(run.directory.path),
             "resume": str(run.resume_from.path) if run.resume_from else None,
+            "on_all_ranks": dict(run.on_all_ranks),
         }
 
 

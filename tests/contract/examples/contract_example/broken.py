@@ -332,6 +332,11 @@ class ForgetsTheOptimizer(Loops):
     pass
 
 
+@caught_by("test_callbacks_run_on_every_rank")
+class GivesCallbacksNoModel(LoopsTwo):
+    pass
+
+
 # Bad input.
 
 

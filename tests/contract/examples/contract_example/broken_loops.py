@@ -1,5 +1,6 @@
 """Training loops that each break one promise; `broken` says which check must notice."""
 
+import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -107,3 +108,8 @@ class IgnoresWhatIsAsked(Loop):
 class ForgetsTheOptimizer(Loop):
     def restore(self, state):
         pass
+
+
+class GivesCallbacksNoModel(Loop):
+    def begin(self):
+        self.ranks.begin(None, self.tokenizer, torch.device("cpu"))

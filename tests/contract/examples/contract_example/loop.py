@@ -15,7 +15,8 @@ from training_hub.launchers.local import recorded_failure
 from training_hub.runs.checkpoints import complete, seal
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory, write_json
-from training_hub.runs.events import SCHEMA, EventLog
+from training_hub.runs.events import SCHEMA
+from training_hub.runs.ranks import Ranks
 
 IGNORED = -100
 
@@ -27,7 +28,8 @@ class Loop:
         self.job = job
         self.values = job["values"]
         self.directory = RunDirectory(Path(job["directory"]))
-        self.events = EventLog(self.directory.events)
+        self.ranks = Ranks(job["on_all_ranks"], self.directory)
+        self.events = self.ranks.events
         self.steering = Steering(self.directory)
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.last = {}
@@ -42,8 +44,10 @@ class Loop:
         self.steps = len(batches)
         done, tokens = self.resume() if self.job["resume"] else (0, 0)
         self.emit("start", **self.start(), resumed_from=done or None)
+        self.begin()
         began = time.perf_counter()
         for step, (epoch, batch) in list(enumerate(batches, start=1))[done:]:
+            self.ranks.meet()
             loss, norm = self.step(batch)
             tokens += sum(len(row.input_ids) for row in batch)
             self.last = self.figures(step, epoch, loss, norm, tokens, tokens / (time.perf_counter() - began))
@@ -54,10 +58,16 @@ class Loop:
             if orders.stop and step < self.steps:
                 self.emit("stop", step=step, reason=self.steering.reason)
                 self.save(self.checkpoint(step), step)
+                self.ranks.end(self.last)
                 return {"checkpoint": str(self.checkpoint(step)), "metrics": self.last}
             if orders.save or (self.values["checkpoint_at_epoch"] and epoch == int(epoch)):
                 self.save(self.checkpoint(step), step)
-        return self.end()
+        outcome = self.end()
+        self.ranks.end(self.last)
+        return outcome
+
+    def begin(self):
+        self.ranks.begin(self.model, self.tokenizer, torch.device("cpu"))
 
     def tell_epoch(self, epoch, step):
         self.emit("epoch", epoch=epoch, step=step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from training_hub.backend import FrameworkBackend
 from training_hub.runs.checkpoints import complete
 from training_hub.runs.events import SCHEMA, live_events
 from training_hub.testing.checks.subject import Subject, run_of
+from training_hub.testing.on_ranks import RankNotes, notes_of_ranks
 from training_hub.testing.runs import STEADY_STEPS, Recorder, Runs, Trained
 
 
@@ -72,6 +74,30 @@ class Continuity(Subject):
             )
         assert [event["tokens"] for event in steps] == [event["tokens"] for event in steady.steps]
         assert resumed.result.state == "completed" and (resumed.directory / "final").is_dir()
+
+    def test_callbacks_run_on_every_rank(self, trained: Trained, runs: Runs, algorithm: str) -> None:
+        kind = self.kind()
+        assert issubclass(kind, FrameworkBackend)
+        if not kind.callbacks_on_ranks:
+            pytest.skip(f"{self.backend} calls no callbacks in the processes that train: `callbacks_on_ranks` is False")
+        run = run_of(runs, algorithm, "ranks")
+        [start] = run.of_kind("start")
+        notes = notes_of_ranks(Path(run.asked["callbacks"].directory))
+        assert len(notes) == start["world_size"], f"callbacks were called on {len(notes)} ranks"
+        for rank, noted in enumerate(notes):
+            assert all(call["main"] == (rank == 0) for call in noted), f"rank {rank}: is_main_process"
+            assert all(call["model"] != "NoneType" and call["tokenizer"] for call in noted), (
+                f"rank {rank}: the context has no model, or no tokenizer"
+            )
+        calls = [[(call["hook"], call["step"], call["loss"]) for call in noted] for noted in notes]
+        assert all(called == calls[0] for called in calls), f"the ranks were called differently: {calls}"
+        assert calls[0][0][0] == "on_train_begin" and calls[0][-1][0] == "on_train_end", f"the calls are {calls[0]}"
+        ends = [(step, loss) for hook, step, loss in calls[0] if hook == "on_step_end"]
+        assert ends == list(zip([event["step"] for event in run.steps], run.losses, strict=True))
+        if "stop" in kind.controls:
+            # That the run then stops is a check of its own.
+            asked = [(event["what"], event["reason"], event["rank"]) for event in run.of_kind("ask")]
+            assert asked == [("stop", RankNotes.REASON, len(notes) - 1)], f"the events `ask` are {asked}"
 
 
 def _told_in_order(stopped: Trained) -> None:
