@@ -17,7 +17,7 @@ from training_hub import errors
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.launchers.failures import advice, killed, meaning
 from training_hub.launchers.plan import LaunchPlan
-from training_hub.runs.lock import end_with_caller
+from training_hub.runs.lock import CALLER, end_with_caller
 
 GRACE_SECONDS = 30.0
 CHECK_SECONDS = 0.25
@@ -50,7 +50,7 @@ def run_first(plan: LaunchPlan, module: str, arguments: Sequence[str], logs: Pat
 
 def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, check: Callable[[], None] | None = None) -> None:
     command = [plan.interpreter or sys.executable, *argv]
-    environment = {**os.environ, **plan.environment}
+    environment = {**os.environ, **plan.environment, CALLER: str(os.getpid())}
     # A resumed run goes on in the log of the one before.
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:

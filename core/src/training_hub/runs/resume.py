@@ -68,7 +68,7 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
     if asked is False:
         return None
     run = directory.path if asked is True else Path(asked)
-    if asked is True and not directory.earlier_run():
+    if asked is True and directory.nothing_to_lose():
         return None
     if (run / "run.json").exists():
         manifest = _manifest(run)
