@@ -49,8 +49,9 @@ class Cell:
 
 ALL = [
     *(Cell("trl", algorithm, processes) for algorithm in OWN for processes in (1, 2)),
-    *(Cell("instructlab-training", "sft", processes) for processes in (1, 2)),
-    *(Cell("mini-trainer", algorithm, processes) for algorithm in ("osft", "sft") for processes in (1, 2)),
+    Cell("instructlab-training", "sft", 2),
+    Cell("mini-trainer", "osft", 1),
+    Cell("mini-trainer", "sft", 2),
 ]
 SHORT = Cell("trl", "osft", 1)
 """The one that is killed in a test of every day."""

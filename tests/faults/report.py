@@ -16,9 +16,8 @@ Record = dict[str, Any]
 KILL = "SIGKILL"
 LEAST_KILLS = 20
 KINDS = {
-    KILL: "the calling process is killed by SIGKILL at a random moment: while training, or before that, as often as "
-    "not with a run that goes on already",
-    "SIGKILL at the end": "the same, when the trained model is being put in its place",
+    KILL: "the calling process is killed at a random moment: of its training, of the start-up of the run that goes on, "
+    "of a save of that one, and of the save of the trained model at its end",
     "a killed rank": "one of two workers is killed by SIGKILL at a random step; the run fails and names it",
     "SIGTERM during a save": "the run is asked to end while a checkpoint is half-written; it saves and ends",
     "a loss that is NaN": "the run ends before such weights are saved, and goes on from the last checkpoint",
@@ -79,7 +78,7 @@ def each(records: list[Record]) -> list[str]:
 
 
 def page(records: list[Record]) -> list[str]:
-    kills = sum(record["kind"].startswith(KILL) for record in records)
+    kills = sum(record["kind"] == KILL for record in records)
     saves = sum(record["saving"] for record in records)
     lost = [record for record in records if record["lost"]]
     seeds = sorted({str(record["seed"]) for record in records})
@@ -113,8 +112,7 @@ def page(records: list[Record]) -> list[str]:
         "",
         "## Each of them",
         "",
-        "`step` is the last one told when the fault struck. Several kills of one run follow one another, the second before",
-        "the run that goes on has begun to train.",
+        "`step` is the last one told when the fault struck. What struck one run follows one another in the table.",
         "",
         *each(records),
     ]
@@ -126,7 +124,7 @@ def main() -> int:
     if len(sys.argv) > 2:
         Path(sys.argv[2]).write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines[2:3]))  # noqa: T201
-    kills = sum(record["kind"].startswith(KILL) for record in records)
+    kills = sum(record["kind"] == KILL for record in records)
     return int(kills < LEAST_KILLS or any(record["lost"] for record in records))
 
 

@@ -15,150 +15,137 @@ import pytest
 from cells import Cell, here
 from faulty import Fault, Found, Started, Steady
 
+from training_hub.errors import OutputDirectoryError
 from training_hub.reading.history import fold
 from training_hub.runs.events import read_events
+from training_hub.runs.lock import locked
 from training_hub.testing.killer import ranks
 
-Tried = Callable[[Cell], Any]
-LONG = {"num_epochs": 2000}
-"""For runs that are to be stopped: they end by themselves only much later."""
-
 pytestmark = pytest.mark.faults
-of_each_backend = pytest.mark.parametrize("cell", here(algorithm="sft"), ids=str)
-of_two_processes = pytest.mark.parametrize("cell", here(algorithm="sft", processes=2), ids=str)
-
-
-class Struck:
-    """A run of a cell, and what is needed to strike it."""
-
-    def __init__(self, steady: Callable[..., Steady], job: dict[str, Any], chance: random.Random, place: Path) -> None:
-        self.steady = steady
-        self.job = job
-        self.chance = chance
-        self.place = place
-        self.found = Found(place / "out")
-
-    def start(self, cell: Cell, *, spoil: bool = False, **changes: Any) -> Started:
-        asked = self.job | {"ckpt_output_dir": self.found.out} | changes
-        return Started(cell, asked, self.place, spoil=spoil)
-
-    def start_until(self, cell: Cell) -> Started:
-        """A run that has come to a random step."""
-        run, step = self.start(cell), self.chance.randint(1, 30)
-        assert run.wait_for(lambda: run.has_told("step", step=step)), run.printed()
-        return run
-
-    def finish(self, cell: Cell, fault: Fault) -> None:
-        """Go on with the run at once, and compare its end."""
-        run = self.start(cell)
-        assert run.status() == 0, run.printed()
-        fault.compare(self.found, self.steady(cell).found)
-        assert not self.found.left_over
+of_each_backend = pytest.mark.parametrize("cell", here(algorithm="sft", processes=2), ids=str)
 
 
 @pytest.fixture
-def struck(
-    steady: Callable[..., Steady], job: dict[str, Any], chance: random.Random, tmp_path: Path
-) -> Iterator[Struck]:
-    return Struck(steady, job, chance, tmp_path)
-
-
-@of_two_processes
-def test_a_rank_that_is_killed(cell: Cell, struck: Struck, tried: Tried) -> None:
-    rank = struck.chance.randint(0, 1)
-    with tried(cell) as faults:
-        run = struck.start_until(cell)
-        [process] = ranks(rank)
-        os.kill(process, signal.SIGKILL)
-        status = run.status()
-        faults.append(Fault.struck("a killed rank", f"rank {rank}", struck.found))
-        assert status != 0 and f"rank {rank} was ended by SIGKILL" in run.printed()
-        assert struck.found.manifest["state"] == "failed"
-        struck.finish(cell, faults[0])
-
-
-@of_each_backend
-def test_sigterm_during_a_save(cell: Cell, struck: Struck, tried: Tried) -> None:
-    with tried(cell) as faults:
-        run, found = struck.start(cell), struck.found
-        assert run.wait_for(lambda: found.saving), run.printed()
-        run.process.send_signal(signal.SIGTERM)
-        status = run.status()
-        faults.append(Fault.struck("SIGTERM during a save", "while the first checkpoint was half-written", found))
-        assert status == 128 + signal.SIGTERM, run.printed()
-        assert (found.manifest["state"], found.manifest["cause"]) == ("stopped", "SIGTERM")
-        assert faults[0].checkpoint == faults[0].told and not found.saving
-        struck.finish(cell, faults[0])
-
-
-@of_each_backend
-def test_a_loss_that_is_no_number(cell: Cell, struck: Struck, tried: Tried) -> None:
-    # Long epochs, so that the loss shows what it is before the next checkpoint.
-    changes = {"effective_batch_size": 2, "num_epochs": 2}
-    with tried(cell) as faults:
-        run, found = struck.start(cell, spoil=True, **changes), struck.found
-        status = run.status()
-        faults.append(Fault.struck("a loss that is NaN", "a learning rate of 1e30 after a checkpoint", found))
-        assert status != 0 and "NonFiniteLossError" in run.printed(), run.printed()
-        assert (found.manifest["state"], faults[0].checkpoint) == ("failed", 25)
-        last = struck.start(cell, **changes)
-        assert last.status() == 0, last.printed()
-        faults[0].compare(found, struck.steady(cell, **changes).found)
-
-
-@of_each_backend
-def test_the_holder_of_the_lock_is_killed(cell: Cell, struck: Struck, tried: Tried) -> None:
-    with tried(cell) as faults:
-        run = struck.start_until(cell)
-        second = struck.start(cell, resume=False, overwrite_output_dir=True)
-        assert second.status() != 0
-        assert "a run is under way there" in second.printed() and str(run.process.pid) in second.printed()
-        assert run.process.poll() is None
-        run.kill()
-        faults.append(Fault.struck("the lock's holder killed", "after a second run was refused", struck.found))
-        struck.finish(cell, faults[0])
-
-
-@of_each_backend
-def test_a_line_of_the_events_is_torn(cell: Cell, struck: Struck, tried: Tried) -> None:
-    found = struck.found
-    with tried(cell) as faults:
-        struck.start_until(cell).kill()
-        whole = found.whole_lines
-        begin = whole.rfind(b"\n", 0, -1) + 1
-        cut = struck.chance.randint(begin + 1, len(whole) - 2)
-        found.stream.write_bytes(whole[:cut])
-        faults.append(Fault.struck("a torn events line", f"{cut - begin} of {len(whole) - begin} bytes left", found))
-        assert len(list(read_events(found.stream))) == whole.count(b"\n") - 1
-        assert fold(read_events(found.stream)).reached == faults[0].told
-        struck.finish(cell, faults[0])
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 MB, in memory."""
+def small_disk(tmp_path: Path) -> Iterator[Path | None]:
+    """A disk of 64 MB, in memory; None where this machine mounts none."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("a small disk is mounted, which only root may do, and not everywhere")
-    try:
-        yield disk
-    finally:
+    mounted = os.geteuid() == 0 and not subprocess.run(mount, check=False, capture_output=True).returncode
+    yield disk if mounted else None
+    if mounted:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 @of_each_backend
-def test_a_disk_that_fills(cell: Cell, struck: Struck, tried: Tried, small_disk: Path) -> None:
-    struck.found = found = Found(small_disk / "out")
+def test_one_fault_after_the_other(
+    cell: Cell,
+    job: dict[str, Any],
+    steady: Callable[..., Steady],
+    chance: random.Random,
+    tried: Callable[[Cell], Any],
+    tmp_path: Path,
+    small_disk: Path | None,
+) -> None:
+    whole, found = steady(cell), Found((small_disk or tmp_path) / "out")
+    asked = job | {"ckpt_output_dir": found.out}
+
+    def goes_on() -> Started:
+        return Started(cell, asked, tmp_path)
+
     with tried(cell) as faults:
-        run = struck.start_until(cell)
-        left = struck.chance.choice([0, struck.chance.randint(0, 1_000_000)])
-        others = small_disk / "of-somebody-else"
-        with others.open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, max(1, shutil.disk_usage(small_disk).free - left))
-        status = run.status()
-        faults.append(Fault.struck("a disk that fills", f"{left} bytes left", found))
-        assert status != 0 and "no space left" in run.printed().lower(), run.printed()
-        others.unlink()
-        struck.finish(cell, faults[0])
+        faults.append(sigterm_during_a_save(goes_on(), found))
+        faults.append(a_killed_rank(goes_on(), found, chance))
+        faults.append(the_holder_of_the_lock_is_killed(goes_on(), found, chance))
+        faults.append(a_torn_line(found, chance))
+        faults[-2].whole_lines = faults[-1].whole_lines
+        if small_disk:
+            faults.append(a_disk_that_fills(goes_on(), found, chance, small_disk))
+        last = goes_on()
+        assert last.status() == 0, last.printed()
+        for fault in faults:
+            fault.compare(found, whole.found)
+    assert not found.left_over
+
+
+def at_a_step(run: Started, chance: random.Random) -> None:
+    """Wait for one of the first steps that a run takes."""
+    first = run.found.checkpoint
+    step = first + chance.randint(1, 7)
+    assert run.wait_for(lambda: run.has_told("step", step=step)), run.printed()
+
+
+def sigterm_during_a_save(run: Started, found: Found) -> Fault:
+    assert run.wait_for(lambda: found.saving), run.printed()
+    run.process.send_signal(signal.SIGTERM)
+    status = run.status()
+    assert status == 128 + signal.SIGTERM, run.printed()
+    assert (found.manifest["state"], found.manifest["cause"]) == ("stopped", "SIGTERM")
+    fault = Fault.struck("SIGTERM during a save", "the first checkpoint was half-written", found)
+    assert fault.checkpoint == fault.told and not found.saving
+    return fault
+
+
+def a_killed_rank(run: Started, found: Found, chance: random.Random) -> Fault:
+    rank = chance.randint(0, 1)
+    at_a_step(run, chance)
+    [process] = ranks(rank)
+    os.kill(process, signal.SIGKILL)
+    status = run.status()
+    assert status != 0 and f"rank {rank} was ended by SIGKILL" in run.printed(), run.printed()
+    assert found.manifest["state"] == "failed"
+    return Fault.struck("a killed rank", f"rank {rank}", found)
+
+
+def the_holder_of_the_lock_is_killed(run: Started, found: Found, chance: random.Random) -> Fault:
+    at_a_step(run, chance)
+    refused = pytest.raises(OutputDirectoryError, match=f"under way there .process {run.process.pid} on")
+    with refused, locked(found.out, patience=0):
+        pass
+    run.kill()
+    return Fault.struck("the lock's holder killed", "after a second run was refused", found)
+
+
+def a_torn_line(found: Found, chance: random.Random) -> Fault:
+    """Cut the last line of a run that was killed."""
+    whole = found.whole_lines
+    count, begin = whole.count(b"\n"), whole.rfind(b"\n", 0, -1) + 1
+    cut = chance.randint(begin + 1, len(whole) - 2)
+    found.stream.write_bytes(whole[:cut])
+    assert len(list(read_events(found.stream))) == count - 1
+    fault = Fault.struck("a torn events line", f"{cut - begin} of {len(whole) - begin} bytes are left", found)
+    assert fold(read_events(found.stream)).reached == fault.told
+    return fault
+
+
+def a_disk_that_fills(run: Started, found: Found, chance: random.Random, disk: Path) -> Fault:
+    at_a_step(run, chance)
+    left = chance.choice([0, chance.randint(0, 1_000_000)])
+    others = disk / "of-somebody-else"
+    with others.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, max(1, shutil.disk_usage(disk).free - left))
+    status = run.status()
+    assert status != 0 and "no space left" in run.printed().lower(), run.printed()
+    fault = Fault.struck("a disk that fills", f"{left} bytes are left", found)
+    others.unlink()
+    return fault
+
+
+@pytest.mark.parametrize(
+    "cell", [cell for cell in here(algorithm="sft", processes=1) if cell.backend == "trl"], ids=str
+)
+def test_a_loss_that_is_no_number(
+    cell: Cell, job: dict[str, Any], steady: Callable[..., Steady], tried: Callable[[Cell], Any], tmp_path: Path
+) -> None:
+    # Long epochs, so that the loss shows what it is before the next checkpoint.
+    changes = {"effective_batch_size": 2, "num_epochs": 2}
+    found = Found(tmp_path / "out")
+    asked = job | changes | {"ckpt_output_dir": found.out}
+    with tried(cell) as faults:
+        run = Started(cell, asked, tmp_path, spoil=True)
+        assert run.status() != 0 and "NonFiniteLossError" in run.printed(), run.printed()
+        faults.append(Fault.struck("a loss that is NaN", "a learning rate of 1e30 after a checkpoint", found))
+        assert (found.manifest["state"], faults[0].checkpoint) == ("failed", 25)
+        last = Started(cell, asked, tmp_path)
+        assert last.status() == 0, last.printed()
+        faults[0].compare(found, steady(cell, **changes).found)
