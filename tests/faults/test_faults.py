@@ -61,8 +61,7 @@ def test_one_fault_after_the_other(
         faults[-2].whole_lines = faults[-1].whole_lines
         if small_disk:
             faults.append(a_disk_that_fills(goes_on(), found, chance, small_disk))
-        last = goes_on()
-        assert last.status() == 0, last.printed()
+        goes_on().ends_well()
         for fault in faults:
             fault.compare(found, whole.found)
     assert not found.left_over
@@ -146,6 +145,5 @@ def test_a_loss_that_is_no_number(
         assert run.status() != 0 and "NonFiniteLossError" in run.printed(), run.printed()
         faults.append(Fault.struck("a loss that is NaN", "a learning rate of 1e30 after a checkpoint", found))
         assert (found.manifest["state"], faults[0].checkpoint) == ("failed", 25)
-        last = Started(cell, asked, tmp_path)
-        assert last.status() == 0, last.printed()
+        Started(cell, asked, tmp_path).ends_well()
         faults[0].compare(found, steady(cell, **changes).found)

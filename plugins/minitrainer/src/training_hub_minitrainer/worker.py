@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from training_hub.errors import ModelNotFoundError, ParameterError
 from training_hub.launchers.local import recorded_failure
-from training_hub.runs.checkpoints import Checkpoint, complete
+from training_hub.runs.checkpoints import Checkpoint, complete, newest
 from training_hub.runs.control import Steering
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import EventLog
@@ -75,11 +75,12 @@ def _result(loop: Loop, main: Main, directory: RunDirectory) -> Path | None:
     """The checkpoint to hand to the user."""
     if loop.stopped_at is not None or not loop.values["save_final_checkpoint"]:
         return main.checkpoints.last()
-    # The framework saves none where it has just saved the same weights for another reason.
+    # The framework saves none where it has just saved the same weights for another reason, or where no step was left.
     if not directory.final.exists():
-        step = main.reporter.last["step"]
-        main.checkpoints.link_final(step)
-        main.reporter.saved(step, directory.final)
+        last = newest(directory.path) or loop.resumed
+        assert last is not None
+        main.checkpoints.link_final(last.path)
+        main.reporter.saved(last.step, directory.final)
     return directory.final
 
 
