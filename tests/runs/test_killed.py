@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from training_hub import AlgorithmRegistry, TrainingResult, sft
+from training_hub import AlgorithmRegistry, TrainingHubCallback, TrainingResult, sft
 from training_hub.errors import DatasetError
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.lock import locked
@@ -73,6 +73,18 @@ def test_a_run_that_was_to_be_replaced_outlives_those_that_never_began(
         sft(**job, overwrite_output_dir=True)
     assert (first.run_dir / "events.jsonl").read_bytes() == before
     assert first.checkpoint.is_dir() and '"completed"' in (first.run_dir / "run.json").read_text()
+
+
+def test_what_a_kill_left_of_the_trained_model_is_no_part_of_it(job: dict[str, Any]) -> None:
+    class Stop(TrainingHubCallback):
+        def on_log(self, context: Any) -> None:
+            context.stop()
+
+    out = sft(**job, callbacks=Stop()).run_dir
+    (out / "final").mkdir()
+    (out / "final" / ".half-written").touch()
+    assert sft(**job, resume=True).state == "completed"
+    assert not list((out / "final").iterdir())
 
 
 @pytest.mark.parametrize("earlier", [False, True])

@@ -142,7 +142,11 @@ class RunDirectory:
             self.started()
 
     def _make_ready(self, resumed: bool) -> None:
-        if not resumed:
+        if resumed:
+            # It has not completed: what is there of its trained model was cut off, and is made anew.
+            for path in (self.final, self.merged):
+                shutil.rmtree(path, ignore_errors=True)
+        else:
             self._set_aside()
         self.logs.mkdir(exist_ok=True)
         # Of the processes that ran before: what they left would be taken for news.

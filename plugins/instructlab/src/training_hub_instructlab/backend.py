@@ -74,8 +74,6 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
         directory, logs = run.directory, run.directory.logs
         working = Path(run.translation.arguments["TrainingArgs"]["ckpt_output_dir"])
         _lay_out(working, run.resume_from)
-        # Of a run that was killed when it was nearly over.
-        shutil.rmtree(directory.final, ignore_errors=True)
         path = logs / "job.json"
         write_json(path, job(run))
         try:
