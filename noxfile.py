@@ -6,6 +6,7 @@ Each session makes its own environment from built wheels, so what is tested is w
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ WHEELS = ROOT / "dist"
 PLUGINS = ("trl", "instructlab", "minitrainer", "unsloth")
 PACKAGES = {"core": ROOT / "core", **{name: ROOT / "plugins" / name for name in PLUGINS}}
 EXAMPLES = {name: ROOT / "tests" / "plugins" / name for name in ("good", "broken")}
+FAULT_SEED = os.environ.get("TRAINING_HUB_FAULT_SEED") or str(random.randrange(10**6))
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
@@ -90,7 +92,7 @@ def has_gpu() -> bool:
 def tests(session: nox.Session, environment: str) -> None:
     """Test built wheels: the core alone, the core with example plugins, and the trl plugin."""
     # Of tests/, what needs a framework or other packages beside the core.
-    elsewhere = ("with_plugins", "plugins", "contract", "parity", "cpu_device", "gpu", "trackers")
+    elsewhere = ("with_plugins", "plugins", "contract", "parity", "faults", "cpu_device", "gpu", "trackers")
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))
@@ -100,7 +102,7 @@ def tests(session: nox.Session, environment: str) -> None:
             paths = ["tests/with_plugins"]
         case _:
             with_framework(session, environment)
-            paths = [f"plugins/{environment}/tests", "tests/data"]
+            paths = [f"plugins/{environment}/tests", "tests/data", "tests/faults"]
     if environment == "core":
         install(session, "matplotlib", "pyarrow")
     test(session, *paths)
@@ -122,12 +124,23 @@ def frameworks(session: nox.Session, plugin: str) -> None:
 
 
 @nox.session
-@nox.parametrize("plugin", [nox.param(name, id=name) for name in ("trl", "instructlab", "minitrainer")])
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in ("trl", "instructlab", "minitrainer", "report")])
 def faults(session: nox.Session, plugin: str) -> None:
-    """Kill and stop real runs, and see that nothing is lost; `tests` and `frameworks` have a short form."""
+    """Kill, stop and hinder real runs, and see that nothing is lost; `tests` and `frameworks` have a short form."""
+    found = ROOT / "build" / "faults"
+    if plugin == "report":
+        session.run("python", "tests/faults/report.py", str(found), "docs/faults.md")
+        return
     with_framework(session, plugin)
     install(session, "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
-    session.run("pytest", *(session.posargs or ["-m", "faults", f"plugins/{plugin}/tests"]), env=OFFLINE)
+    record = found / f"{plugin}.jsonl"
+    record.unlink(missing_ok=True)
+    environment = {**OFFLINE, "TRAINING_HUB_FAULTS": str(record), "TRAINING_HUB_FAULT_SEED": FAULT_SEED}
+    if session.posargs:
+        session.run("pytest", *session.posargs, env=environment)
+        return
+    session.run("pytest", "tests/faults", env=environment)
+    session.run("pytest", "-m", "faults", f"plugins/{plugin}/tests", env=OFFLINE)
 
 
 @nox.session

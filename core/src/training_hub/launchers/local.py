@@ -17,7 +17,7 @@ from training_hub import errors
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.launchers.failures import advice, killed, meaning
 from training_hub.launchers.plan import LaunchPlan
-from training_hub.runs.lock import end_with_caller
+from training_hub.runs.lock import CALLER, end_with_caller
 
 GRACE_SECONDS = 30.0
 CHECK_SECONDS = 0.25
@@ -77,7 +77,7 @@ def not_found(plan: LaunchPlan, modules: Sequence[str]) -> dict[str, str]:
 
 
 def _environment(plan: LaunchPlan) -> dict[str, str]:
-    return {**os.environ, **plan.environment}
+    return {**os.environ, **plan.environment, CALLER: str(os.getpid())}
 
 
 def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, check: Callable[[], None] | None = None) -> None:

@@ -58,6 +58,12 @@ class RunDirectory:
         """What an earlier run left here."""
         return list(self._matching((*OURS, *FOREIGN)))
 
+    def nothing_to_lose(self) -> bool:
+        """Whether a run that was killed as it made the directory ready, before it said what it was, is all there is."""
+        return not self.manifest.exists() and (
+            self._aside.exists() or all(path == self.logs for path in self.earlier_run())
+        )
+
     def _matching(self, patterns: tuple[str, ...]) -> Iterator[Path]:
         for pattern in patterns:
             yield from sorted(self.path.glob(pattern))
@@ -143,14 +149,25 @@ class RunDirectory:
             self.started()
 
     def _make_ready(self, resumed: bool) -> None:
-        if not resumed:
-            self._aside.mkdir(exist_ok=True)
-            for path in list(self._matching(OURS)):
-                path.replace(self._aside / path.name)
+        if resumed:
+            # It has not completed: what is there of its trained model was cut off, and is made anew.
+            for path in (self.final, self.merged):
+                shutil.rmtree(path, ignore_errors=True)
+        else:
+            self._set_aside()
         self.logs.mkdir(exist_ok=True)
         # Of the processes that ran before: what they left would be taken for news.
         for path in (*self.logs.glob("rank-*.error.json"), self.logs / "outcome.json", self.control):
             path.unlink(missing_ok=True)
+
+    def _set_aside(self) -> None:
+        self._aside.mkdir(exist_ok=True)
+        for path in list(self._matching(OURS)):
+            # Where one was set aside already, what is here is of a run that was killed before it began.
+            if (self._aside / path.name).exists():
+                _remove(path)
+            else:
+                path.replace(self._aside / path.name)
 
     def _unwritable(self, error: OSError) -> OutputDirectoryError:
         return OutputDirectoryError(f"ckpt_output_dir={self.path}: cannot be written: {error}")
@@ -165,12 +182,16 @@ class RunDirectory:
 
     def _restore(self, new: bool) -> None:
         for path in list(self._matching(OURS)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove(path)
         for path in list(self._aside.iterdir()):
             path.replace(self.path / path.name)
         self._aside.rmdir()
         if new:
             shutil.rmtree(self.path)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -64,10 +64,13 @@ class EventLog:
 
     def emit(self, event: str, **fields: Any) -> None:
         line = without_credentials(json_text.dumps({"event": event, "time": time.time(), **fields})) + "\n"
+        rest = line.encode()
         # One write of one line, so that lines of several processes never mix.
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(descriptor, line.encode())
+            while rest:
+                # Of what a full disk has no room for, a part may be written; the next try says why.
+                rest = rest[os.write(descriptor, rest) :]
         finally:
             os.close(descriptor)
 

@@ -15,10 +15,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from training_hub.errors import OutputDirectoryError
 
 NAME = ".lock"
+CALLER = "TRAINING_HUB_CALLER"
+"""Variable by which a worker knows the process, on this machine, that it works for."""
 _PR_SET_PDEATHSIG = 1
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
@@ -84,11 +87,17 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _holder(descriptor: int) -> str:
+    found = _written(descriptor)
+    return f" (process {found['pid']} on {found['host']})" if found else ""
+
+
+def _written(descriptor: int) -> dict[str, Any] | None:
+    """What the holder wrote of itself."""
     try:
         found = json.loads(os.pread(descriptor, 1000, 0))
-        return f" (process {found['pid']} on {found['host']})"
+        return {"pid": int(found["pid"]), "host": str(found["host"])}
     except (ValueError, KeyError, TypeError):
-        return ""
+        return None
 
 
 def end_with_caller(directory: Path) -> None:
@@ -96,9 +105,17 @@ def end_with_caller(directory: Path) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
+    try:
+        descriptor = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # no locks here
+    # The caller may have been killed while this process was started, and the next run have begun since.
+    holder, caller = _written(descriptor), os.environ.get(CALLER)
+    if holder and caller and holder["pid"] != int(caller):
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def wait() -> None:
         try:
-            descriptor = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         except OSError:
             return  # no locks here

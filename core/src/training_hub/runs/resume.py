@@ -71,7 +71,7 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
     # Where the first node writes; a further one sees it on the disk that they share.
     main = RunDirectory(Path(parameters["ckpt_output_dir"]))
     run = main.path if asked is True else Path(asked)
-    if asked is True and not main.earlier_run():
+    if asked is True and main.nothing_to_lose():
         return None
     goes_on = bool(directory.earlier_run())
     if (run / "run.json").exists():

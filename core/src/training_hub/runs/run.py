@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import time
@@ -189,8 +190,11 @@ class _Recorded:
         ended = isinstance(error, KeyboardInterrupt)
         cause = error.number.name if isinstance(error, Ended) else str(error) or type(error).__name__
         cause = without_credentials(cause)
-        self.run.events.emit("fail", error=type(error).__name__, message=str(error))
-        self._write(state="interrupted" if ended else "failed", end=time.time(), cause=cause)
+        # A disk that is full may be why: what is raised counts more than what is written.
+        with contextlib.suppress(OSError):
+            self.run.events.emit("fail", error=type(error).__name__, message=str(error))
+        with contextlib.suppress(OSError):
+            self._write(state="interrupted" if ended else "failed", end=time.time(), cause=cause)
         if isinstance(error, Ended) and error.number == signal.SIGTERM:
             return SystemExit(128 + signal.SIGTERM)
         if isinstance(error, UserError) or not isinstance(error, Exception):

@@ -97,8 +97,7 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
         task, outcome = logs / "job.json", logs / "outcome.json"
         write_json(task, job(run))
         # Of a run that was killed while it saved.
-        for left in (framework_directory(run.parameters) / "hf_format", run.directory.final):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(framework_directory(run.parameters) / "hf_format", ignore_errors=True)
         try:
             launch(plan, [str(task)], logs, run.patience.check)
         finally:

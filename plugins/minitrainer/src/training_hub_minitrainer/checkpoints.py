@@ -82,13 +82,13 @@ class Checkpoints:
         self._mend(written)
         written.rename(self.directory.final)
 
-    def link_final(self, step: int) -> None:
+    def link_final(self, last: Path) -> None:
         """Give the checkpoint of the last step a second place, as the final one."""
         final = self.directory.final
         partial = final.with_name(".final")
         shutil.rmtree(partial, ignore_errors=True)
         ignored = shutil.ignore_patterns(STATES, SEAL)
-        shutil.copytree(place(self.directory.path, step), partial, ignore=ignored, copy_function=_same)
+        shutil.copytree(last, partial, ignore=ignored, copy_function=_same)
         partial.rename(final)
 
     def last(self) -> Path | None:

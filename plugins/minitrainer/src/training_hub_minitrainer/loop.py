@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from mini_trainer.callbacks import TrainingContext
 
-from training_hub.runs.checkpoints import Checkpoint, place
+from training_hub.runs.checkpoints import Checkpoint, newest, place
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.finite import check_finite
@@ -91,11 +91,12 @@ class Loop:
     def _result(self, main: Main) -> Path | None:
         if self.stopped_at is not None or not self.values["save_final_checkpoint"]:
             return main.checkpoints.last()
-        # The framework saves none where it has just saved the same weights for another reason.
+        # The framework saves none where it has just saved the same weights for another reason, or where no step was left.
         if not self.directory.final.exists():
-            step = main.reporter.last["step"]
-            main.checkpoints.link_final(step)
-            main.reporter.saved(step, self.directory.final)
+            last = newest(self.directory.path) or self.resumed
+            assert last is not None
+            main.checkpoints.link_final(last.path)
+            main.reporter.saved(last.step, self.directory.final)
         return self.directory.final
 
     def has_callbacks(self, hook_name: str) -> bool:
