@@ -91,7 +91,7 @@ class Loop:
     def _result(self, main: Main) -> Path | None:
         if self.stopped_at is not None or not self.values["save_final_checkpoint"]:
             return main.checkpoints.last()
-        # The framework saves none where it has just saved the same weights for another reason, or where no step was left.
+        # The framework saves none where it has just saved the same weights, or where no step was left.
         if not self.directory.final.exists():
             last = newest(self.directory.path) or self.resumed
             assert last is not None
