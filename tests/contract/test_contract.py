@@ -94,7 +94,7 @@ MESSAGES = {
     "DropsAValue": r"eps: AdamW\.eps is the same for .* the value is dropped",
     "ImportsToTranslate": r"translate\(\) imports:[\sE]+safetensors \(from .*broken\.py",
     "ImportsOnLoad": r"calling its hooks imports:[\sE]+torch \(from .*plugin_ImportsOnLoad\.py",
-    "WritesAFile": r"translate\(\) writes:[\sE]+.*broken\.py",
+    "WritesAFile": r"(?s)translate\(\) writes:.*broken\.py",
     "NamesAFigureAnotherWay": r"grad_norm of each step: \[None",
     "KnowsNoNearestName": "without the nearest name, 'learning_rate'",
     "SavesHalfOfTheWeights": "weights are missing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import signal
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from training_hub import AlgorithmRegistry, TrainingHubCallback, TrainingResult, sft
 from training_hub.errors import DatasetError
+from training_hub.reading.record import load
+from training_hub.reading.watching import watch
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.lock import locked
 
@@ -98,6 +102,15 @@ def test_a_process_that_is_killed_before_it_says_what_it_runs(
         kill_while(lambda: sft(**job, resume=True))
     assert not RunDirectory(job["ckpt_output_dir"]).manifest.exists()
     assert sft(**job, resume=True).state == "completed"
+
+
+def test_who_watches_a_run_that_was_killed_is_told_at_once(early: dict[str, Any]) -> None:
+    kill_while(lambda: sft(**early))
+    out = Console(file=io.StringIO(), width=200)
+    watch(early["ckpt_output_dir"], out)
+    [*_, last] = out.file.getvalue().splitlines()
+    assert last == f"killed; go on with it: training-hub resume {early['ckpt_output_dir']}"
+    assert load(early["ckpt_output_dir"]).state == "killed"
 
 
 WORKER = """

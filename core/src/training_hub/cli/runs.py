@@ -16,10 +16,8 @@ from training_hub.cli.tables import console, table
 from training_hub.errors import RunFormatError, RunNotFoundError
 from training_hub.reading import as_data
 from training_hub.reading.comparison import compare
-from training_hub.reading.record import RunRecord, find, glance, load, moment_text
+from training_hub.reading.record import STATE_COLOURS, RunRecord, find, glance, load, moment_text
 from training_hub.runs.figures import count_text, duration_text, loss_text
-
-_COLOURS = {"completed": "green", "running": "cyan", "stopped": "yellow", "interrupted": "yellow", "failed": "red"}
 
 
 def print_list(places: Sequence[Path], *, as_json: bool) -> None:
@@ -109,7 +107,7 @@ def print_comparison(paths: Sequence[Path], *, as_json: bool) -> None:
 def _listed(run: RunRecord) -> Iterator[str | Text]:
     history = run.history
     yield str(run.path)
-    yield Text(run.state_text(), style=_COLOURS.get(run.state, ""))
+    yield Text(run.state_text(), style=STATE_COLOURS.get(run.state, ""))
     yield moment_text(run.start) if run.start else ""
     yield run.algorithm or ""
     yield run.backend or ""
@@ -120,7 +118,7 @@ def _listed(run: RunRecord) -> Iterator[str | Text]:
 
 def _facts(run: RunRecord) -> Iterator[tuple[str, str | Text]]:
     history, manifest = run.history, run.manifest
-    yield "state", Text(run.state_text(), style=_COLOURS.get(run.state, ""))
+    yield "state", Text(run.state_text(), style=STATE_COLOURS.get(run.state, ""))
     if run.cause and run.state in ("failed", "interrupted"):
         yield "cause", run.cause
     if (stop := history.ending("stop")) is not None:

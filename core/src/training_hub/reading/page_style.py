@@ -23,7 +23,7 @@ h2 { font-size: 18px; margin: 40px 0 12px; }
 .under { color: var(--faint); margin: 0 0 20px; overflow-wrap: anywhere; }
 .state { font-weight: 600; }
 .completed, .running { color: var(--good); }
-.failed { color: var(--bad); }
+.failed, .killed { color: var(--bad); }
 .stopped, .interrupted, .unknown { color: var(--warn); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 10px; }
 .tile { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }

@@ -14,10 +14,22 @@ from training_hub.reading.history import History
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.events import Event, Tail, read_events
 from training_hub.runs.figures import duration_text
+from training_hub.runs.lock import left_behind
 from training_hub.runs.recorded import DamagedManifestError, Manifest, read_manifest
 
 QUIET = 120.0
 """Seconds without an event after which a run that should be under way is said to be silent."""
+
+
+STATE_COLOURS = {
+    "completed": "green",
+    "running": "cyan",
+    "stopped": "yellow",
+    "interrupted": "yellow",
+    "failed": "red",
+    "killed": "red",
+}
+"""For a terminal."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +65,9 @@ class RunRecord:
 
     @property
     def state(self) -> str:
-        """`running`, `completed`, `stopped`, `failed`, `interrupted`, or `unknown`."""
-        return self.manifest.text("state") or _told_state(self.history)
+        """`running`, `completed`, `stopped`, `failed`, `interrupted`, `killed`, or `unknown`."""
+        said = self.manifest.text("state") or _told_state(self.history)
+        return "killed" if said == "running" and left_behind(self.path) else said
 
     @property
     def cause(self) -> str | None:

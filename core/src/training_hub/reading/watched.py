@@ -42,7 +42,7 @@ class Watched:
     @property
     def ended(self) -> bool:
         """Whether nothing more is to come."""
-        if (state := self.manifest.text("state")) not in (None, "running"):
+        if (state := self.manifest.text("state")) not in (None, "running") or self.record.state == "killed":
             return True
         return self.history.ended and (state is None or time.monotonic() - self._news > PATIENCE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from training_hub.reading.record import STATE_COLOURS
 from training_hub.reading.sparkline import sparkline
 from training_hub.reading.watched import Watched
 from training_hub.runs.console import SHARE, SILENCE
@@ -21,7 +23,6 @@ from training_hub.runs.figures import describe, duration_text, figures, loss_tex
 INTERVAL = 0.5
 _WIDTH = 88
 _WARNINGS = 3
-_COLOURS = {"completed": "green", "running": "cyan", "stopped": "yellow", "interrupted": "yellow", "failed": "red"}
 
 
 def watch(path: Path, out: Console | None = None) -> None:
@@ -121,7 +122,7 @@ class _Lines:
 def picture(watched: Watched) -> RenderableType:
     """The run as one picture."""
     record, history = watched.record, watched.history
-    colour = _COLOURS.get(record.state, "white")
+    colour = STATE_COLOURS.get(record.state, "white")
     who = " with ".join(name for name in (record.algorithm, record.backend) if name)
     parts: list[RenderableType] = [_head(watched, who, colour)]
     if history.reached is not None:
@@ -187,5 +188,7 @@ def _verdict(watched: Watched) -> str:
     record = watched.record
     if record.state in ("failed", "interrupted"):
         return f"{record.state}: {record.cause or 'no cause was told'}"
+    if record.state == "killed":
+        return f"killed; go on with it: training-hub resume {shlex.quote(str(record.path))}"
     stop = watched.history.ending("stop")
     return f"{record.state}: {stop.get('reason', '')}" if stop else record.state

@@ -100,6 +100,25 @@ def _written(descriptor: int) -> dict[str, Any] | None:
         return None
 
 
+def left_behind(directory: Path) -> bool:
+    """Whether a run of this machine's was killed there: its lock is still there, and nobody holds it."""
+    try:
+        descriptor = os.open(directory / NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        holder = _written(descriptor)
+        # Another machine's locks may not be seen from here.
+        if holder is None or holder["host"] != socket.gethostname():
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _is_at(descriptor, directory / NAME)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def end_with_caller(directory: Path) -> None:
     """In a worker: end this process at once when the caller, who holds the lock, or the parent process is gone."""
     if sys.platform == "linux":
