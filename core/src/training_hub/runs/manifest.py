@@ -102,8 +102,10 @@ def _plugin(backend: str) -> str | None:
 def _git() -> dict[str, Any] | None:
     """The commit of the caller's directory, where it is one of a repository."""
     try:
+        # Were it ended while it holds a lock, git would leave that in the caller's repository.
+        git = ("git", "--no-optional-locks")
         commit, status = (
-            subprocess.run(["git", *command], capture_output=True, text=True, check=True, timeout=2).stdout.strip()  # noqa: S607
+            subprocess.run([*git, *command], capture_output=True, text=True, check=True, timeout=2).stdout.strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
         )
     except (OSError, subprocess.SubprocessError):
