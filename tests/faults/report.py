@@ -36,6 +36,7 @@ FOUND = (
     "core: a run killed twice before it began to train, or as its directory was made ready, refused to start again",
     "core: workers that were still being started when their caller was killed trained beside the next run",
     "core: on a full disk the cause was hidden by a second error, and an event written in part passed for written",
+    "core: `git status`, ended when it took too long, left a lock in the repository that the run was called in",
 )
 """What was wrong when these faults were first tried, and is mended: the page hides no loss."""
 
@@ -125,8 +126,7 @@ def page(records: list[Record]) -> list[str]:
         "## Lost at first",
         "",
         "When these faults were first tried, not all went well. The following was mended, each with a test that had",
-        "failed. Runs that had lost something were tried again after that, with the same seed; the counts above are of",
-        "the second try.",
+        "failed. Runs that had lost something were tried again after that; the counts above are of the second try.",
         "",
         *(f"- {what}." for what in FOUND),
         "",

@@ -161,3 +161,21 @@ def test_a_worker_that_comes_late_does_not_train_beside_the_next_run(tmp_path: P
             assert caller.wait() == 0 and (logs / "trained").exists()
     finally:
         os.close(worker)
+
+
+def test_a_run_does_not_write_to_the_repository_that_it_is_called_in(
+    job: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended while it does, it would leave a lock there, and git would refuse to commit."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    monkeypatch.chdir(repository)
+    (repository / "notes").write_text("a")
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (("init", "-q"), ("add", "."), (*author, "commit", "-qm", "first")):
+        subprocess.run(["git", *command], check=True)
+    # git status would note that this file, though touched, is as it was.
+    os.utime("notes", (1e9, 1e9))
+    before = (repository / ".git" / "index").read_bytes()
+    sft(**job)
+    assert (repository / ".git" / "index").read_bytes() == before

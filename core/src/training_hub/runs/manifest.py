@@ -102,7 +102,8 @@ def _plugin(backend: str) -> str | None:
 
 def _git() -> dict[str, Any] | None:
     """The commit of the caller's directory, where it is one of a repository."""
-    command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+    # Were it ended while it holds a lock, git would leave that in the caller's repository.
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=2).stdout
     except (OSError, subprocess.SubprocessError):
