@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from training_hub.data.check import DatasetSummary, check_dataset
@@ -15,6 +16,9 @@ from training_hub.data.files import Place, read_rows
 from training_hub.data.formats import DatasetOptions, Document, Example, RowError, convert, detect
 from training_hub.data.tokenizer import Tokenizer
 from training_hub.errors import DatasetError, ParameterError
+
+AT_ONCE = 256
+"""Rows that are encoded together."""
 
 
 @dataclass(slots=True)
@@ -58,14 +62,15 @@ class Rows:
         self._finish(report)
 
     def _fitting(self, report: Report) -> Iterator[Encoded]:
-        for place, example in self._examples():
-            encoded = self.encoder.encode(example, place)
-            length = len(encoded.input_ids)
-            report.longest = max(report.longest, length)
-            if self.max_seq_len is not None and length > self.max_seq_len:
-                report.dropped += 1
-            else:
-                yield encoded
+        examples = self._examples()
+        while some := list(islice(examples, AT_ONCE)):
+            for encoded in self.encoder.encode_many(some):
+                length = len(encoded.input_ids)
+                report.longest = max(report.longest, length)
+                if self.max_seq_len is not None and length > self.max_seq_len:
+                    report.dropped += 1
+                else:
+                    yield encoded
 
     def _blocks(self, report: Report) -> Iterator[Encoded]:
         if self.block_size is None:

@@ -104,6 +104,7 @@ def job(run: Run) -> dict[str, Any]:
         "values": {name: value for name, value in run.parameters.items() if name not in hidden},
         "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
         "dataset": asdict(dataset_options(run.parameters)),
+        "data": asdict(run.request.data),
         "directory": str(run.directory.path),
         "data_directory": str(run.data_directory),
         "resume": str(run.resume_from.path) if run.resume_from else None,

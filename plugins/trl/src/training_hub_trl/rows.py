@@ -13,7 +13,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, pack_dataset
 
-from training_hub.data import DatasetOptions, Encoded, prepare
+from training_hub.data import DatasetOptions, DatasetSummary, Encoded, prepare
 from training_hub.runs.events import EventLog
 
 SCHEMA = pa.schema([("input_ids", pa.large_list(pa.int32())), ("labels", pa.large_list(pa.int32()))])
@@ -78,6 +78,8 @@ def _write_splits(
         **lengths,
         validation_split=values["validation_split"],
         seed=values["seed"],
+        # What the hub has found out of them, so that they are not all read once more.
+        summary=DatasetSummary(**job["data"]),
     )
     sides = {"train": prepared.train, "validation": prepared.validation}
     if path := values.get("eval_data_path"):
