@@ -27,6 +27,7 @@ from training_hub import TrainingFailedError, TrainingHubCallback, TrainingHubCo
 from training_hub.errors import NonFiniteLossError
 from training_hub.runs.checkpoints import complete
 from training_hub.runs.events import SCHEMA, Event, Follower, live_events, read_events
+from training_hub.testing.killer import ranks
 
 pytestmark = pytest.mark.slow
 ADAM = {"learning_rate": 1e-3, "beta1": 0.8, "beta2": 0.95, "weight_decay": 0.1}
@@ -301,7 +302,8 @@ def test_a_killed_rank_ends_the_run_and_is_named(model: Path, rows: Path, tmp_pa
     out, killed = tmp_path / "out", []
 
     def kill() -> None:
-        os.kill(_process(out, rank=1), signal.SIGKILL)
+        [worker] = ranks(1)
+        os.kill(worker, signal.SIGKILL)
         killed.append(time.monotonic())
 
     with (
@@ -311,7 +313,7 @@ def test_a_killed_rank_ends_the_run_and_is_named(model: Path, rows: Path, tmp_pa
         run(model, rows, out, nproc_per_node=2, num_epochs=2000)
     assert time.monotonic() - killed[0] < 60
     assert str(out / "logs" / "processes.log") in str(caught.value)
-    for process in _processes(out).values():
+    for process in _processes(out):
         _wait_for_end(process, seconds=20)
 
 
@@ -325,9 +327,9 @@ def _wait_for_end(process: int, seconds: float) -> None:
             os.close(descriptor)
 
 
-def _processes(out: Path) -> dict[int, int]:
-    """Ranks and ids of the run's workers."""
-    found = {}
+def _processes(out: Path) -> list[int]:
+    """The run's workers, and the processes that load their rows."""
+    found = []
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes().decode()
@@ -335,13 +337,8 @@ def _processes(out: Path) -> dict[int, int]:
         except (OSError, ValueError, UnicodeDecodeError):
             continue
         if str(out) in command and "RANK" in variables:
-            found.setdefault(int(variables["RANK"]), int(entry.name))
+            found.append(int(entry.name))
     return found
-
-
-def _process(out: Path, rank: int) -> int:
-    # The first is the worker itself; the processes that load its rows have greater ids.
-    return _processes(out)[rank]
 
 
 def test_an_error_in_a_worker_comes_back_with_its_rank(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:
