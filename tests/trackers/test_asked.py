@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -138,7 +139,8 @@ def test_events_that_a_slow_tracker_has_no_room_for_are_counted(
 
     monkeypatch.setattr(TensorBoard, "begin", slow)
     train(tensorboard_log_dir=tmp_path / "tb")
-    assert "TensorBoard was too slow: 5 events are missing" in events_of(out, "warning")[0]["message"]
+    # One or two may have been taken before it was slow.
+    assert re.search(r"TensorBoard was too slow: [56] events are missing", events_of(out, "warning")[0]["message"])
 
 
 def test_one_that_fails_is_told_once_and_detached(

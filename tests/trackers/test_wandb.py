@@ -77,7 +77,7 @@ def test_everything_is_in_the_offline_run(
             summary |= entries(record.summary.update)
     assert (summary["state"], summary["final/seconds"]) == ("completed", 1.5)
     [artifact] = [record.artifact for record in found if record.HasField("artifact")]
-    assert [entry.path for entry in artifact.manifest.contents] == ["run.json"]
+    assert [entry.path for entry in artifact.manifest.contents] == ["report.html", "run.json"]
     assert [record.exit.exit_code for record in found if record.HasField("exit")] == [0]
 
 
