@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from training_hub import AlgorithmRegistry, FrameworkBackend, TrainingResult
+from training_hub import AlgorithmRegistry, FrameworkBackend, TrainingHubCallback, TrainingHubContext, TrainingResult
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.runs.checkpoints import place, seal
 from training_hub.runs.control import Steering
@@ -90,6 +90,22 @@ class Elsewhere(Counting):
 def backends(monkeypatch: pytest.MonkeyPatch) -> None:
     added = {("sft", "counting"): Counting, ("sft", "unsteered"): Unsteered, ("sft", "elsewhere"): Elsewhere}
     monkeypatch.setattr(AlgorithmRegistry, "_backends", {**AlgorithmRegistry._backends, **added})
+
+
+class StopAt(TrainingHubCallback):
+    """Stops a run once it has told of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_log(self, context: TrainingHubContext) -> None:
+        if context.step == self.step:
+            context.stop()
+
+
+@pytest.fixture
+def stop_at() -> type[StopAt]:
+    return StopAt
 
 
 @pytest.fixture

@@ -4,26 +4,17 @@ import json
 
 import pytest
 
-from training_hub import TrainingHubCallback, sft
+from training_hub import sft
 from training_hub.cli import main
 from training_hub.runs.events import live_events, read_events
 
 
-class StopAt(TrainingHubCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_log(self, context):
-        if context.step == self.step:
-            context.stop()
-
-
 @pytest.fixture
-def stopped(model, rows, tmp_path, monkeypatch):
+def stopped(model, rows, tmp_path, monkeypatch, stop_at):
     """A run that was called in its own directory, by relative paths, and stopped."""
     monkeypatch.chdir(tmp_path)
     given = {"model_path": "model", "data_path": "rows.jsonl", "ckpt_output_dir": "out", "learning_rate": 1e-4}
-    result = sft(**given, backend="counting", callbacks=StopAt(50))
+    result = sft(**given, backend="counting", callbacks=stop_at(50))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)

@@ -187,18 +187,9 @@ def test_two_runs_cannot_share_a_directory(job):
     assert not (job["ckpt_output_dir"] / ".lock").exists()
 
 
-class StopAt(TrainingHubCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_log(self, context):
-        if context.step == self.step:
-            context.stop()
-
-
-def test_a_stopped_run_goes_on_where_it_was_stopped(job):
+def test_a_stopped_run_goes_on_where_it_was_stopped(job, stop_at):
     out = job["ckpt_output_dir"]
-    first = sft(**job, callbacks=StopAt(50))
+    first = sft(**job, callbacks=stop_at(50))
     at = first.metrics["step"]
     # As a crash leaves them: a line cut off, a checkpoint without its seal, one that has lost a file.
     with (out / "events.jsonl").open("a") as stream:
@@ -230,8 +221,8 @@ def test_resume_true_starts_a_run_where_there_is_none(job):
     assert sft(**job, resume=True).state == "completed"
 
 
-def test_another_runs_checkpoint_is_gone_on_with_elsewhere(job, tmp_path):
-    first = sft(**job, callbacks=StopAt(50))
+def test_another_runs_checkpoint_is_gone_on_with_elsewhere(job, tmp_path, stop_at):
+    first = sft(**job, callbacks=stop_at(50))
     elsewhere = job | {"ckpt_output_dir": tmp_path / "näch ste"}
     for source in (first.run_dir, first.checkpoint):
         result = sft(**elsewhere, resume=source, overwrite_output_dir=True)
@@ -240,8 +231,8 @@ def test_another_runs_checkpoint_is_gone_on_with_elsewhere(job, tmp_path):
     assert steps(first.run_dir)[-1] == first.metrics["step"]
 
 
-def test_a_resume_with_something_else_is_refused_unless_allowed(job):
-    sft(**job, learning_rate=1e-4, callbacks=StopAt(20))
+def test_a_resume_with_something_else_is_refused_unless_allowed(job, stop_at):
+    sft(**job, learning_rate=1e-4, callbacks=stop_at(20))
     with job["data_path"].open("a") as stream:
         stream.write(job["data_path"].read_text())
     with pytest.raises(ResumeError) as raised:
@@ -262,8 +253,8 @@ def test_a_resume_with_something_else_is_refused_unless_allowed(job):
         ('{"schema": 99}', "this version reads up to schema 1"),
     ],
 )
-def test_a_manifest_that_cannot_be_read(job, text, said):
-    sft(**job, callbacks=StopAt(20))
+def test_a_manifest_that_cannot_be_read(job, text, said, stop_at):
+    sft(**job, callbacks=stop_at(20))
     (job["ckpt_output_dir"] / "run.json").write_text(text)
     with pytest.raises(RunFormatError, match=said):
         sft(**job, resume=True)
