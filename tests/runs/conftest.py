@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import pytest
 
 from training_hub import AlgorithmRegistry, FrameworkBackend, TrainingHubCallback, TrainingHubContext, TrainingResult
+from training_hub.callbacks.ranks import Ranks
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.runs.checkpoints import place, seal
 from training_hub.runs.control import Steering
 from training_hub.runs.events import SCHEMA, EventLog
-from training_hub.runs.ranks import Ranks
 from training_hub.translation import Translation, by_hub, translate
 
 STEPS = 400

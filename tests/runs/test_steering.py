@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from training_hub import TrainingHubCallback, sft
+from training_hub.callbacks.dispatch import QUEUE
 from training_hub.errors import CallbackError, OutputDirectoryError, ResumeError, RunFormatError
 from training_hub.runs.checkpoints import SEAL, checkpoints, complete, make_room, newest, place, seal
-from training_hub.runs.dispatch import QUEUE
 from training_hub.runs.events import EventLog, live_events, read_events
 
 

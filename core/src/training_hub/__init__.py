@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from training_hub.algorithms.osft import OSFTAlgorithm, osft
     from training_hub.algorithms.sft import SFTAlgorithm, sft
     from training_hub.backend import Availability, Backend, FrameworkBackend
-    from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+    from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
+    from training_hub.callbacks.ready import EarlyStopping, LossSpike, SampleGenerations
     from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
     from training_hub.hookspecs import hookimpl
     from training_hub.reading.plot import plot_loss
-    from training_hub.ready_callbacks import EarlyStopping, LossSpike, SampleGenerations
     from training_hub.registry import AlgorithmRegistry
     from training_hub.runs.result import TrainingResult
     from training_hub.selection import create_algorithm
@@ -31,13 +31,13 @@ _HOMES = {
     "AlgorithmRegistry": "training_hub.registry",
     "Availability": "training_hub.backend",
     "Backend": "training_hub.backend",
-    "EarlyStopping": "training_hub.ready_callbacks",
+    "EarlyStopping": "training_hub.callbacks.ready",
     "FrameworkBackend": "training_hub.backend",
     "LoRASFTAlgorithm": "training_hub.algorithms.lora_sft",
-    "LossSpike": "training_hub.ready_callbacks",
+    "LossSpike": "training_hub.callbacks.ready",
     "OSFTAlgorithm": "training_hub.algorithms.osft",
     "SFTAlgorithm": "training_hub.algorithms.sft",
-    "SampleGenerations": "training_hub.ready_callbacks",
+    "SampleGenerations": "training_hub.callbacks.ready",
     "TrainingFailedError": "training_hub.errors",
     "TrainingHubCallback": "training_hub.callbacks",
     "TrainingHubContext": "training_hub.callbacks",

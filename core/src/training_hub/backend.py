@@ -58,7 +58,7 @@ class FrameworkBackend(Backend):
     controls: ClassVar[frozenset[str]] = frozenset()
     """What can be asked of it while it trains, of `stop`, `save` and `set_learning_rate`."""
     callbacks_on_ranks: ClassVar[bool] = False
-    """Whether its processes call callbacks that run on all ranks, by `training_hub.runs.ranks`."""
+    """Whether its processes call callbacks that run on all ranks, by `training_hub.callbacks.ranks`."""
 
     @abstractmethod
     def translate(self, parameters: Parameters) -> Translation:

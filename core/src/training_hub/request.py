@@ -11,7 +11,7 @@ from training_hub.data import DatasetOptions, DatasetSummary, check_dataset
 from training_hub.errors import DatasetError, ModelError, RequestError, UserError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
-from training_hub.runs.directory import RunDirectory, size
+from training_hub.runs.directory import RunDirectory, node_directory, size
 from training_hub.runs.resume import Resumption, resumption
 from training_hub.trackers.asked import check_trackers
 
@@ -56,7 +56,7 @@ def check_request(parameters: Parameters) -> Request:
     """
     options = dataset_options(parameters)
     eval_path = parameters.get("eval_data_path")
-    directory = _directory(parameters)
+    directory = RunDirectory(node_directory(parameters))
     problems: list[UserError] = []
     model = _found(problems, lambda: check_model(parameters["model_path"]))
     data = _found(problems, lambda: check_dataset(parameters["data_path"], options))
@@ -123,13 +123,6 @@ def _space_for_all(parameters: Parameters, directory: RunDirectory, model: Model
             f"ckpt_output_dir={directory.path}: the disk has {size(free)} free, and the weights alone of {count} "
             f"checkpoints of this model take {size(needed)}; keep_last_checkpoint_only=True keeps the newest alone"
         )
-
-
-def _directory(parameters: Parameters) -> RunDirectory:
-    """The run's directory; on a further node one inside it, for nodes may share a disk and start in any order."""
-    path = Path(parameters["ckpt_output_dir"])
-    rank = parameters["node_rank"]
-    return RunDirectory(path / "nodes" / str(rank) if rank else path)
 
 
 def _is_lora(parameters: Parameters) -> bool:

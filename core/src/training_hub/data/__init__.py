@@ -15,7 +15,7 @@ from training_hub.data.formats import (
     convert,
     detect,
 )
-from training_hub.data.prepare import Prepared, Report, Rows, prepare, validation_rows
+from training_hub.data.prepare import Prepared, Report, Rows, prepare, prepare_job, validation_rows
 from training_hub.data.processed import write_processed
 from training_hub.data.tokenizer import Tokenizer
 
@@ -45,6 +45,7 @@ __all__ = [
     "detect",
     "encode",
     "prepare",
+    "prepare_job",
     "read_rows",
     "validation_rows",
     "write_processed",

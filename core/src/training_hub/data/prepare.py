@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from training_hub.data.check import DatasetSummary, check_dataset
 from training_hub.data.encode import Encoded, Encoder, blocks
@@ -164,6 +164,25 @@ def prepare(
         )
 
     return Prepared(summary, side(False), side(True) if held_back else None)
+
+
+def prepare_job(job: Mapping[str, Any], tokenizer: Tokenizer) -> Prepared:
+    """The rows of a run's job, as its process has checked them; see `training_hub.runs.run.Run.job`.
+
+    Raises:
+        UserError: The tokenizer has no chat template that the rows need, or the lengths leave nothing to learn from.
+    """
+    values = job["values"]
+    return prepare(
+        values["data_path"],
+        DatasetOptions(**job["dataset"]),
+        tokenizer,
+        max_seq_len=values["max_seq_len"],
+        block_size=values.get("block_size"),
+        validation_split=values.get("validation_split", 0.0),
+        seed=values["seed"],
+        summary=DatasetSummary(**job["data"]),
+    )
 
 
 def validation_rows(count: int, fraction: float, seed: int) -> frozenset[int]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Required, TypeAlias
 from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from typing_extensions import TypedDict
 
-from training_hub.callbacks import TrainingHubCallback
+from training_hub.callbacks.callback import TrainingHubCallback
 from training_hub.parameters.declaration import REQUIRED, Derived, Param
 
 FilePath: TypeAlias = str | PathLike[str]

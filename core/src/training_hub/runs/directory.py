@@ -19,6 +19,25 @@ FOREIGN = ("hf_format", "full_state", "model*.safetensors", "adapter_model.safet
 """What frameworks called without the hub leave behind: refused like a run of ours, and never removed."""
 
 
+def node_directory(values: Mapping[str, Any]) -> Path:
+    """Where a node's run goes: a further node's inside that of the first, for nodes may share a disk.
+
+    Args:
+        values: The parameters' by their names; of a job or of a call.
+    """
+    return _own(Path(values["ckpt_output_dir"]), values["node_rank"])
+
+
+def data_directory(values: Mapping[str, Any]) -> Path:
+    """Where a node's processed rows go: each node writes its own."""
+    given = values["data_output_dir"]
+    return _own(Path(given), values["node_rank"]) if given else node_directory(values) / "data"
+
+
+def _own(place: Path, rank: int) -> Path:
+    return place / "nodes" / str(rank) if rank else place
+
+
 class RunDirectory:
     """Paths of a run."""
 

@@ -7,28 +7,28 @@ import logging
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.dispatch import Dispatcher
+from training_hub.callbacks.failures import CallbackFailures
+from training_hub.callbacks.from_ranks import FromRanks
+from training_hub.callbacks.sent import for_ranks
 from training_hub.credentials import without_credentials
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.parameters.resolution import Parameters
-from training_hub.request import Request, check_request
-from training_hub.runs.callback_failures import CallbackFailures
+from training_hub.request import Request, check_request, dataset_options
 from training_hub.runs.checkpoints import Checkpoint, newest, remove_half_written
 from training_hub.runs.console import Console
 from training_hub.runs.control import Control
-from training_hub.runs.directory import RunDirectory, write_json
-from training_hub.runs.dispatch import Dispatcher
+from training_hub.runs.directory import RunDirectory, data_directory, write_json
 from training_hub.runs.events import Event, EventLog, Follower
-from training_hub.runs.from_ranks import FromRanks
 from training_hub.runs.interruption import Ended, Interruption, Patience
 from training_hub.runs.manifest import manifest
 from training_hub.runs.resume import check_same
-from training_hub.runs.sent_callbacks import for_ranks
+from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.trackers.fan_out import Trackers
 from training_hub.translation import Translation
 
@@ -51,7 +51,7 @@ class Run:
     patience: Patience
     """Its `check` is for whoever waits for processes of the run."""
     on_all_ranks: Mapping[str, Any]
-    """What `training_hub.runs.ranks.Ranks` takes, as plain data: the callbacks that run in the processes that train."""
+    """For `training_hub.callbacks.ranks.Ranks`, as plain data: the callbacks that run in the processes that train."""
 
     @property
     def directory(self) -> RunDirectory:
@@ -62,10 +62,28 @@ class Run:
         """The checkpoint to go on from."""
         return self.request.resumption.checkpoint if self.request.resumption else None
 
-    @property
-    def data_directory(self) -> Path:
-        """Where processed rows go."""
-        return Path(self.parameters["data_output_dir"] or self.directory.path / "data")
+    def job(self) -> dict[str, Any]:
+        """All that the processes which train need to know, as JSON has it.
+
+        Returns:
+            `algorithm` and `backend`; `values`, the parameters' by their names; `arguments`, the framework's by the
+            class that takes them; `dataset` and `data`, the arguments of
+            `training_hub.data.prepare.PreparedDataset` and what the check of the rows found; `directory` and
+            `data_directory`; `resume`, the checkpoint to go on from, or None; `on_all_ranks`, for
+            `training_hub.callbacks.ranks.Ranks`.
+        """
+        return {
+            "algorithm": self.parameters.algorithm,
+            "backend": self.backend,
+            "values": {name: value for name, value in self.parameters.items() if name not in ("callbacks", *TRACKERS)},
+            "arguments": {owner: dict(values) for owner, values in self.translation.arguments.items()},
+            "dataset": asdict(dataset_options(self.parameters)),
+            "data": asdict(self.request.data),
+            "directory": str(self.directory.path),
+            "data_directory": str(data_directory(self.parameters)),
+            "resume": str(self.resume_from.path) if self.resume_from else None,
+            "on_all_ranks": dict(self.on_all_ranks),
+        }
 
 
 def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResult:

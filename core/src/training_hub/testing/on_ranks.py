@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
 
 
 class RankNotes(TrainingHubCallback):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,14 +17,12 @@ from training_hub.errors import ResumeError
 from training_hub.launchers.local import launch, run_first
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
-from training_hub.request import dataset_options
 from training_hub.runs.checkpoints import Checkpoint
-from training_hub.runs.directory import read_json, write_json
+from training_hub.runs.directory import data_directory, read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
-from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
-from training_hub_instructlab.rules import accepted, data_directory, further_problems, rules, settings
+from training_hub_instructlab.rules import accepted, further_problems, rules, settings
 
 SUPPORTED = ((0, 16), (0, 17))
 """Releases of instructlab-training that this plugin was written for: from the first, below the second."""
@@ -75,7 +73,7 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
         working = Path(run.translation.arguments["TrainingArgs"]["ckpt_output_dir"])
         _lay_out(working, run.resume_from)
         path = logs / "job.json"
-        write_json(path, job(run))
+        write_json(path, run.job())
         try:
             run_first(plan, "training_hub_instructlab.rows", [str(path)], logs)
             launch(plan, [str(path)], logs, run.patience.check)
@@ -104,20 +102,6 @@ def framework_problem() -> str | None:
         return f"instructlab-training {found} is installed, and this plugin was written for {wanted}: {install}"
     missing = [name for name in ("torch", "transformers", "datasets", "accelerate") if find_spec(name) is None]
     return f"{', '.join(missing)} is missing: {install}" if missing else None
-
-
-def job(run: Run) -> dict[str, Any]:
-    """All that the processes need to know, as plain data."""
-    hidden = ("callbacks", *TRACKERS)
-    return {
-        "values": {name: value for name, value in run.parameters.items() if name not in hidden},
-        "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
-        "dataset": asdict(dataset_options(run.parameters)),
-        "directory": str(run.directory.path),
-        "data_directory": str(data_directory(run.parameters)),
-        "resume": str(run.resume_from.path) if run.resume_from else None,
-        "on_all_ranks": dict(run.on_all_ranks),
-    }
 
 
 def _environment(parameters: Parameters) -> dict[str, str]:

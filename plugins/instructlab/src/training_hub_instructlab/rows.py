@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from training_hub.data import DatasetOptions, Encoded, prepare, write_processed
+from training_hub.data import Encoded, prepare_job, write_processed
 from training_hub.errors import ModelNotFoundError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.directory import RunDirectory, read_json, write_json
@@ -64,15 +64,7 @@ def make_rows(job: dict[str, Any], events: EventLog) -> Rows:
         tokenizer = AutoTokenizer.from_pretrained(values["model_path"], trust_remote_code=values["trust_remote_code"])
     except OSError as error:
         raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
-    prepared = prepare(
-        values["data_path"],
-        DatasetOptions(**job["dataset"]),
-        tokenizer,
-        max_seq_len=values["max_seq_len"],
-        block_size=values["block_size"],
-        validation_split=values["validation_split"],
-        seed=values["seed"],
-    )
+    prepared = prepare_job(job, tokenizer)
     train, validation = _Counted(prepared.train), _Counted(prepared.validation or ())
     write_processed(train, directory / FILE)
     if prepared.validation is not None:

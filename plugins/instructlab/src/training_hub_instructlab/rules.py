@@ -12,6 +12,7 @@ from training_hub.batches import row_length
 from training_hub.devices import Devices
 from training_hub.errors import nearest
 from training_hub.parameters import Parameters
+from training_hub.runs.directory import RunDirectory, data_directory, node_directory
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.trackers.asked import TOLD
 from training_hub.translation import Rule, by_hub, exact, refused
@@ -193,13 +194,8 @@ def further_problems(parameters: Parameters) -> Iterator[str]:
         yield "fsdp_options with distributed_backend='deepspeed': give deepspeed_options, or leave DeepSpeed out"
 
 
-def data_directory(parameters: Mapping[str, Any]) -> Path:
-    """Where the hub's rows go."""
-    return Path(parameters["data_output_dir"] or Path(parameters["ckpt_output_dir"]) / "data")
-
-
 def _working_directory(parameters: Mapping[str, Any]) -> Path:
-    return Path(parameters["ckpt_output_dir"]) / "logs" / "instructlab"
+    return RunDirectory(node_directory(parameters)).logs / "instructlab"
 
 
 def _unknown_keys(name: str, given: Any, owner: str) -> Iterator[str]:

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training_hub.callbacks.ranks import Ranks
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.checkpoints import complete
 from training_hub.runs.control import Steering
 from training_hub.runs.directory import RunDirectory, read_json, write_json
-from training_hub.runs.ranks import Ranks
 from training_hub_instructlab.command import command
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.rules import MAIN
@@ -32,7 +32,7 @@ def train(job: dict[str, Any]) -> None:
     """Train, and leave on rank 0 what came of it.
 
     Args:
-        job: See `training_hub_instructlab.backend.job`.
+        job: See `training_hub.runs.run.Run.job`.
     """
     import torch
     from instructlab.training.callbacks import serialize_callbacks_for_cli

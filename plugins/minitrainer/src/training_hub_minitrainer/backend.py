@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from training_hub.arguments import fields_of
 from training_hub.backend import Availability, FrameworkBackend
@@ -19,12 +19,10 @@ from training_hub.errors import ResumeError
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
-from training_hub.request import dataset_options
 from training_hub.runs.checkpoints import Checkpoint
 from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
-from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
 from training_hub_minitrainer.layout import cache_directory, framework_directory, state_directory
 from training_hub_minitrainer.rules import HELD_BACK, OSFT_ONLY, contradictions, rules, settings
@@ -95,7 +93,7 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
             _check_state(run.resume_from, plan.processes)
         logs = run.directory.logs
         task, outcome = logs / "job.json", logs / "outcome.json"
-        write_json(task, job(run))
+        write_json(task, run.job())
         # Of a run that was killed while it saved.
         shutil.rmtree(framework_directory(run.parameters) / "hf_format", ignore_errors=True)
         try:
@@ -125,21 +123,6 @@ def _check_state(checkpoint: Checkpoint, processes: int) -> None:
             f"resume: {checkpoint.path} was saved by {wrote} processes, each with its own part of the state, and "
             f"{processes} are to go on from it; give nproc_per_node={wrote}"
         )
-
-
-def job(run: Run) -> dict[str, Any]:
-    """All that a worker needs to know, as plain data."""
-    hidden = ("callbacks", *TRACKERS)
-    return {
-        "algorithm": run.parameters.algorithm,
-        "backend": run.backend,
-        "values": {name: value for name, value in run.parameters.items() if name not in hidden},
-        "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
-        "dataset": asdict(dataset_options(run.parameters)),
-        "directory": str(run.directory.path),
-        "resume": str(run.resume_from.path) if run.resume_from else None,
-        "on_all_ranks": dict(run.on_all_ranks),
-    }
 
 
 def _environment(parameters: Parameters) -> dict[str, str]:

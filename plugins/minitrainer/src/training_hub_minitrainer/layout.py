@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from training_hub.runs.directory import RunDirectory, data_directory, node_directory
+
 
 def rows_file(values: Mapping[str, Any], side: Literal["train", "validation"]) -> Path:
-    """The processed rows of one side; each node has its own, also where nodes share data_output_dir."""
-    rank = values["node_rank"]
-    directory = Path(values["data_output_dir"] or _directory(values) / "data")
-    return directory / f"{side}{f'-{rank}' if rank else ''}.jsonl"
+    """The processed rows of one side."""
+    return data_directory(values) / f"{side}.jsonl"
 
 
 def framework_directory(values: Mapping[str, Any]) -> Path:
     """What mini-trainer calls its output directory: its own logs, and checkpoints before they get their place."""
-    return _directory(values) / "logs" / "mini-trainer"
+    return RunDirectory(node_directory(values)).logs / "mini-trainer"
 
 
 def cache_directory(values: Mapping[str, Any]) -> Path:
@@ -31,9 +31,3 @@ STATES = "full_state"
 def state_directory(checkpoint: Path, step: int) -> Path:
     """The framework's state in a checkpoint. It chooses the last name itself."""
     return checkpoint / STATES / f"step_{step}"
-
-
-def _directory(values: Mapping[str, Any]) -> Path:
-    """As `training_hub.request` has it: a further node has one of its own, inside that of the run."""
-    place, rank = Path(values["ckpt_output_dir"]), values["node_rank"]
-    return place / "nodes" / str(rank) if rank else place

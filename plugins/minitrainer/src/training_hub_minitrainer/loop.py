@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 from mini_trainer.callbacks import TrainingContext
 
+from training_hub.callbacks.ranks import Ranks
 from training_hub.runs.checkpoints import Checkpoint, newest, place
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.finite import check_finite
 from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
-from training_hub.runs.ranks import Ranks
 from training_hub_minitrainer.checkpoints import Checkpoints
 from training_hub_minitrainer.layout import state_directory
 from training_hub_minitrainer.reporting import Reporter, order_of_rows
@@ -42,7 +42,7 @@ class Loop:
 
     def __init__(self, job: dict[str, Any], resumed: Checkpoint | None, main: Main | None, ranks: Ranks) -> None:
         """Args:
-        job: See `training_hub_minitrainer.backend.job`.
+        job: See `training_hub.runs.run.Run.job`.
         resumed: The checkpoint to go on from.
         main: In the main process.
         ranks: The callbacks that run on all ranks.

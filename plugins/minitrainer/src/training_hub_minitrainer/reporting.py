@@ -19,7 +19,7 @@ class Reporter:
 
     def __init__(self, job: dict[str, Any], lengths: list[int], events: EventLog) -> None:
         """Args:
-        job: See `training_hub_minitrainer.backend.job`.
+        job: See `training_hub.runs.run.Run.job`.
         lengths: The tokens of each row.
         events: Where to tell.
         """

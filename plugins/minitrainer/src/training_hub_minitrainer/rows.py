@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from training_hub.data import DatasetOptions, prepare, write_processed
+from training_hub.data import prepare_job, write_processed
 from training_hub.runs.events import EventLog
 from training_hub_minitrainer.layout import rows_file
 
@@ -21,15 +21,7 @@ def write_rows(job: dict[str, Any], tokenizer: PreTrainedTokenizerBase, events: 
         UserError: A row cannot be encoded, or none is short enough.
     """
     values = job["values"]
-    prepared = prepare(
-        values["data_path"],
-        DatasetOptions(**job["dataset"]),
-        tokenizer,
-        max_seq_len=values["max_seq_len"],
-        block_size=values["block_size"],
-        validation_split=values["validation_split"],
-        seed=values["seed"],
-    )
+    prepared = prepare_job(job, tokenizer)
     lengths: list[int] = []
 
     def counted() -> Any:

@@ -10,13 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training_hub.callbacks.ranks import Ranks
 from training_hub.errors import ModelNotFoundError, ParameterError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.checkpoints import Checkpoint, complete
 from training_hub.runs.control import Steering
 from training_hub.runs.directory import RunDirectory, read_json, write_json
 from training_hub.runs.events import EventLog
-from training_hub.runs.ranks import Ranks
 from training_hub_minitrainer.layout import state_directory
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
     """Train and save; in the main process, say what came of it.
 
     Args:
-        job: See `training_hub_minitrainer.backend.job`.
+        job: See `training_hub.runs.run.Run.job`.
 
     Returns:
         `checkpoint` and `metrics`; None in the other processes.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,11 +14,9 @@ from training_hub.devices import devices
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
-from training_hub.request import dataset_options
 from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
-from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.translation import Translation, translate
 from training_hub_trl.rules import rules, settings
 
@@ -69,10 +66,10 @@ class TRLBackend(FrameworkBackend):
 def carry_out(run: Run, train: Callable[[dict[str, Any]], dict[str, Any]]) -> TrainingResult:
     """Carry a run out: by `train` in this process, or in the processes that its translation asks for."""
     if run.translation.launch is None:
-        outcome = train(job(run))
+        outcome = train(run.job())
     else:
         path = run.directory.logs / "job.json"
-        write_json(path, job(run))
+        write_json(path, run.job())
         launch(run.translation.launch, [str(path)], run.directory.logs, run.patience.check)
         outcome = _outcome(run.directory.logs / "outcome.json")
     return TrainingResult(
@@ -93,23 +90,6 @@ def _outcome(path: Path) -> dict[str, Any]:
         return {"checkpoint": None, "merged_checkpoint": None, "metrics": {}}
     outcome: dict[str, Any] = read_json(path)
     return outcome
-
-
-def job(run: Run) -> dict[str, Any]:
-    """All that a worker needs to know, as plain data."""
-    hidden = ("callbacks", *TRACKERS)
-    return {
-        "algorithm": run.parameters.algorithm,
-        "backend": run.backend,
-        "values": {name: value for name, value in run.parameters.items() if name not in hidden},
-        "arguments": {owner: dict(values) for owner, values in run.translation.arguments.items()},
-        "dataset": asdict(dataset_options(run.parameters)),
-        "data": asdict(run.request.data),
-        "directory": str(run.directory.path),
-        "data_directory": str(run.data_directory),
-        "resume": str(run.resume_from.path) if run.resume_from else None,
-        "on_all_ranks": dict(run.on_all_ranks),
-    }
 
 
 def accepted(algorithm: str) -> dict[str, frozenset[str]]:

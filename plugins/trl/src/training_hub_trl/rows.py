@@ -13,7 +13,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, pack_dataset
 
-from training_hub.data import DatasetOptions, DatasetSummary, Encoded, prepare
+from training_hub.data import DatasetOptions, Encoded, prepare, prepare_job
 from training_hub.runs.events import EventLog
 
 SCHEMA = pa.schema([("input_ids", pa.large_list(pa.int32())), ("labels", pa.large_list(pa.int32()))])
@@ -52,7 +52,7 @@ def make_splits(job: dict[str, Any], tokenizer: PreTrainedTokenizerBase, events:
     if args.packing:
         with args.main_process_first(desc="packing"):
             train = pack_dataset(train, args.max_length, args.packing_strategy, {"keep_in_memory": True})
-    filled = _fill(train, args.per_device_train_batch_size * args.world_size, tokenizer)
+    filled = _fill(train, args.per_device_train_batch_size, args.world_size, tokenizer)
     if not paths["validation"].exists():
         return Splits(filled, len(train))
     validation = Dataset.from_file(str(paths["validation"]))
@@ -60,7 +60,7 @@ def make_splits(job: dict[str, Any], tokenizer: PreTrainedTokenizerBase, events:
     return Splits(
         filled,
         len(train),
-        _fill(validation, args.per_device_eval_batch_size * args.world_size, tokenizer),
+        _fill(validation, args.per_device_eval_batch_size, args.world_size, tokenizer),
         trained,
     )
 
@@ -69,21 +69,11 @@ def _write_splits(
     job: dict[str, Any], tokenizer: PreTrainedTokenizerBase, events: EventLog, paths: dict[str, Path]
 ) -> None:
     values = job["values"]
-    options = DatasetOptions(**job["dataset"])
-    lengths = {"max_seq_len": values["max_seq_len"], "block_size": values["block_size"]}
-    prepared = prepare(
-        values["data_path"],
-        options,
-        tokenizer,
-        **lengths,
-        validation_split=values["validation_split"],
-        seed=values["seed"],
-        # What the hub has found out of them, so that they are not all read once more.
-        summary=DatasetSummary(**job["data"]),
-    )
+    prepared = prepare_job(job, tokenizer)
     sides = {"train": prepared.train, "validation": prepared.validation}
     if path := values.get("eval_data_path"):
-        sides["validation"] = prepare(path, options, tokenizer, **lengths).train
+        lengths = {"max_seq_len": values["max_seq_len"], "block_size": values["block_size"]}
+        sides["validation"] = prepare(path, DatasetOptions(**job["dataset"]), tokenizer, **lengths).train
     paths["train"].parent.mkdir(parents=True, exist_ok=True)
     for split, path in paths.items():
         rows = sides[split]
@@ -105,8 +95,9 @@ def _write(rows: Iterable[Encoded], path: Path, batch: int = 1000) -> None:
     partial.replace(path)
 
 
-def _fill(dataset: Dataset, multiple: int, tokenizer: PreTrainedTokenizerBase) -> Dataset:
-    missing = -len(dataset) % multiple
+def _fill(dataset: Dataset, batch: int, world_size: int, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+    """With rows of no trained token, so that each process has the same number of batches; alone one needs none."""
+    missing = -len(dataset) % (batch * world_size) if world_size > 1 else 0
     if not missing:
         return dataset
     token = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id

@@ -25,6 +25,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
+from training_hub.callbacks.ranks import Ranks
 from training_hub.errors import TrainingFailedError
 from training_hub.runs.checkpoints import complete, make_room, newest, place, seal
 from training_hub.runs.control import Orders, Steering
@@ -32,7 +33,6 @@ from training_hub.runs.directory import RunDirectory, size
 from training_hub.runs.events import SCHEMA
 from training_hub.runs.finite import check_finite
 from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
-from training_hub.runs.ranks import Ranks
 from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
 from training_hub_trl.rows import Splits
@@ -141,8 +141,10 @@ class HubTrainer(SFTTrainer):
         super().log(logs, *args, **kwargs)
 
     def _count(self) -> None:
-        count = torch.as_tensor(self._uncounted, device=self.args.device)
-        self.tokens += int(self.accelerator.reduce(count, "sum"))
+        if self.accelerator.num_processes > 1:
+            count = torch.as_tensor(self._uncounted, device=self.args.device)
+            self._uncounted = self.accelerator.reduce(count, "sum")
+        self.tokens += int(self._uncounted)
         self._uncounted = 0
 
     def _not_finite(self, loss: float) -> None:

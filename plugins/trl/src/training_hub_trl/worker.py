@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from training_hub.callbacks.ranks import Ranks
 from training_hub.errors import ModelNotFoundError
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.directory import RunDirectory, read_json, write_json
-from training_hub.runs.ranks import Ranks
 
 if TYPE_CHECKING:
     from training_hub_trl.trainer import HubTrainer
@@ -47,7 +47,7 @@ def train(
     A framework that trains through TRL gives its own parts; each is TRL's and PEFT's own by default.
 
     Args:
-        job: See `training_hub_trl.backend.job`.
+        job: See `training_hub.runs.run.Run.job`.
         load: Loads the model, with the adapter that is trained.
         trainer_class: The trainer.
         merge: Saves base and adapter merged: called with the job, the adapter's directory and the one to write.

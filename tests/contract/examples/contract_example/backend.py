@@ -1,7 +1,6 @@
 """Backends that keep every promise: one with a single process, and one that has two as well."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Required
 
@@ -13,7 +12,6 @@ from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters import REQUIRED, Param
 from training_hub.parameters.groups import Callbacks, Continuity, Essentials, Pretraining, Schedule, Torchrun
-from training_hub.request import dataset_options
 from training_hub.runs.directory import write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.translation import by_hub, exact, refused, translate
@@ -74,19 +72,11 @@ class Honest(FrameworkBackend):
 
         return loop_of(self.job(run)).run()
 
+    def job(self, run):
+        return run.job() | {"loop": self.loop}
+
     def result(self, run, outcome):
         return TrainingResult(Path(outcome["checkpoint"]), outcome["metrics"], self.name, run.directory.path)
-
-    def job(self, run):
-        return {
-            "loop": self.loop,
-            "backend": self.name,
-            "values": {name: value for name, value in run.parameters.items() if name != "callbacks"},
-            "dataset": asdict(dataset_options(run.parameters)),
-            "directory": str(run.directory.path),
-            "resume": str(run.resume_from.path) if run.resume_from else None,
-            "on_all_ranks": dict(run.on_all_ranks),
-        }
 
 
 class HonestTwo(Honest):

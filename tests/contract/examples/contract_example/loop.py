@@ -10,13 +10,13 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training_hub.data import DatasetOptions, prepare
+from training_hub.callbacks.ranks import Ranks
+from training_hub.data import prepare_job
 from training_hub.launchers.local import recorded_failure
 from training_hub.runs.checkpoints import complete, seal
 from training_hub.runs.control import Orders, Steering
 from training_hub.runs.directory import RunDirectory, write_json
 from training_hub.runs.events import SCHEMA
-from training_hub.runs.ranks import Ranks
 
 IGNORED = -100
 
@@ -94,13 +94,7 @@ class Loop:
         self.optimizer.load_state_dict(state)
 
     def read_rows(self):
-        prepared = prepare(
-            self.values["data_path"],
-            DatasetOptions(**self.job["dataset"]),
-            self.tokenizer,
-            max_seq_len=self.values["max_seq_len"],
-        )
-        return list(prepared.train)
+        return list(prepare_job(self.job, self.tokenizer).train)
 
     def batches(self, epoch):
         """Pairs of the epochs done and the rows of a step."""

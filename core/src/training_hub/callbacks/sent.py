@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from training_hub.callbacks import TrainingHubCallback
+from training_hub.callbacks.callback import TrainingHubCallback
 from training_hub.errors import ParameterError
 from training_hub.launchers.local import not_found
 from training_hub.launchers.plan import LaunchPlan
@@ -23,7 +23,7 @@ _ASIDE = "with run_on_all_ranks=False it runs in the caller's process, whatever 
 def for_ranks(
     callbacks: Sequence[TrainingHubCallback], backend: FrameworkBackend, parameters: Parameters, plan: LaunchPlan | None
 ) -> dict[str, Any]:
-    """What `training_hub.runs.ranks.Ranks` takes: those of the callbacks that run on all ranks, and how.
+    """What `training_hub.callbacks.ranks.Ranks` takes: those of the callbacks that run on all ranks, and how.
 
     Args:
         callbacks: All that the run was given.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from training_hub.runs.callback_failures import CallbackFailures
+from training_hub.callbacks.failures import CallbackFailures
 from training_hub.runs.control import Control
 from training_hub.runs.events import Event
 

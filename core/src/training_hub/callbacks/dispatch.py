@@ -7,11 +7,11 @@ import threading
 from collections.abc import Sequence
 from types import TracebackType
 
-from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
-from training_hub.runs.callback_failures import CallbackFailures
+from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.failures import CallbackFailures
+from training_hub.callbacks.hooks import Hooks
 from training_hub.runs.control import Control
 from training_hub.runs.events import Event
-from training_hub.runs.hooks import Hooks
 
 QUEUE = 256
 """Events that callbacks may be behind before training waits for them."""

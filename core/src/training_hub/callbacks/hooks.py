@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
 from training_hub.runs.events import Event
 from training_hub.runs.figures import number, whole
 

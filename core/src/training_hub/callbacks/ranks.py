@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.hooks import KINDS, Hooks
+from training_hub.callbacks.sent import made
+from training_hub.callbacks.texts import from_first, of_all
 from training_hub.runs.directory import RunDirectory
 from training_hub.runs.events import EventLog
-from training_hub.runs.hooks import KINDS, Hooks
-from training_hub.runs.sent_callbacks import made
-from training_hub.runs.texts import from_first, of_all
 
 if TYPE_CHECKING:
     import torch

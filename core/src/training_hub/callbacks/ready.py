@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from training_hub.callbacks import TrainingHubCallback, TrainingHubContext
+from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
 from training_hub.errors import ParameterError
 
 
