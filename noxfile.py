@@ -24,6 +24,9 @@ PACKAGES = {"core": ROOT / "core", **{name: ROOT / "plugins" / name for name in 
 EXAMPLES = {name: ROOT / "tests" / "plugins" / name for name in ("good", "broken")}
 FAULT_SEED = os.environ.get("TRAINING_HUB_FAULT_SEED") or str(random.randrange(10**6))
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+PYTEST = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "jsonschema", "packaging")
+# A class or module of tests stays in one process, for its tests share runs.
+AT_ONCE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadscope")
 
 
 def install(
@@ -109,10 +112,12 @@ def tests(session: nox.Session, environment: str) -> None:
 
 
 def test(session: nox.Session, *paths: str) -> None:
-    """Run tests, against what is installed."""
-    install(session, "pip", "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
-    asked = session.posargs or ["-m", "not faults", *paths]
-    session.run("pytest", *asked, env={**OFFLINE, "TRAINING_HUB_WHEELS": str(WHEELS)})
+    """Run tests, against what is installed, some at a time."""
+    install(session, "pip", *PYTEST)
+    asked = session.posargs or ["-m", "not faults", *AT_ONCE, *paths]
+    # Processes of several threads each would stand in each other's way.
+    environment = {**OFFLINE, "OMP_NUM_THREADS": "1", "TRAINING_HUB_WHEELS": str(WHEELS)}
+    session.run("pytest", *asked, env=environment)
 
 
 @nox.session
@@ -132,7 +137,7 @@ def faults(session: nox.Session, plugin: str) -> None:
         session.run("python", "tests/faults/report.py", str(found), "docs/faults.md")
         return
     with_framework(session, plugin)
-    install(session, "packaging", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
+    install(session, *PYTEST)
     record = found / f"{plugin}.jsonl"
     record.unlink(missing_ok=True)
     environment = {**OFFLINE, "TRAINING_HUB_FAULTS": str(record), "TRAINING_HUB_FAULT_SEED": FAULT_SEED}
@@ -161,8 +166,7 @@ def trackers(session: nox.Session) -> None:
 def contract(session: nox.Session) -> None:
     """Test the kit for plugin authors itself: each broken example fails just the check that it breaks."""
     with_framework(session, "trl")
-    install(session, "pip", "pytest", "pytest-timeout", "hypothesis", "jsonschema")
-    session.run("pytest", *(session.posargs or ["tests/contract"]), env=OFFLINE)
+    test(session, "tests/contract")
 
 
 @nox.session

@@ -71,6 +71,8 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(AlgorithmRegistry, "_backends", {})
     monkeypatch.setattr(AlgorithmRegistry, "_algorithms", {})
     monkeypatch.setenv("TRAINING_HUB_PLUGINS", "")
+    # pytest-xdist sets it; without it what is piped is not cut.
+    monkeypatch.delenv("COLUMNS", raising=False)
     monkeypatch.setattr(Recording, "seen", [])
     monkeypatch.setattr(Translating, "seen", [])
     yield

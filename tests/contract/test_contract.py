@@ -44,6 +44,7 @@ def report(tmp_path_factory):
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     xml = place / "report.xml"
     command = [sys.executable, "-m", "pytest", str(HERE / "contracts.py"), "-q", "-ra", "-p", "no:cacheprovider"]
+    command += ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadscope"]
     ended = subprocess.run(
         [*command, f"--junitxml={xml}", f"--basetemp={place / 'temporary'}"],
         env=environment,
