@@ -221,6 +221,13 @@ def test_resume_true_starts_a_run_where_there_is_none(job):
     assert sft(**job, resume=True).state == "completed"
 
 
+def test_a_node_that_does_not_see_the_first_ones_run_starts_no_new_one(job, stop_at):
+    second = {**job, "nnodes": 2, "node_rank": 1, "master_addr": "first"}
+    sft(**second, callbacks=stop_at(3))
+    with pytest.raises(ResumeError, match="ckpt_output_dir must be on a disk that all of them see"):
+        sft(**second, resume=True)
+
+
 def test_another_runs_checkpoint_is_gone_on_with_elsewhere(job, tmp_path, stop_at):
     first = sft(**job, callbacks=stop_at(50))
     elsewhere = job | {"ckpt_output_dir": tmp_path / "näch ste"}

@@ -150,7 +150,6 @@ def test_the_schedulers_are_those_of_the_script() -> None:
         ({"accelerate_full_state": True}, "did you mean 'accelerate_full_state_at_epoch'?"),
         ({"on_demand_checkpointing": True}, "when SIGTERM, SIGINT or a callback asks for it"),
         ({"resume_from_checkpoint": "out"}, "it cannot be given: give resume instead"),
-        ({"resume": True, "nnodes": 2, "master_addr": "a"}, "on every node give the first one's directory"),
         ({"chat_tmpl_path": "x.py"}, "chat_template.jinja"),
         ({"lora": {"rank": 4}}, "adapters are trained by lora_sft"),
         ({"process_data": True}, "the hub makes the tokens"),

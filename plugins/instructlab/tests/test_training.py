@@ -268,7 +268,24 @@ class _at_step:
         self.follower.__exit__(*error)
 
 
-def test_two_nodes_of_one_process_train_as_one_does(model: Path, rows: Path, tmp_path: Path, float32: None) -> None:
+def test_two_nodes_that_share_a_disk_train_as_one_does_and_go_on(
+    model: Path, rows: Path, tmp_path: Path, float32: None
+) -> None:
+    out = tmp_path / "out"
+    train, _ = reference.sides(model, rows, 0)
+    wanted = reference.train(model, train, [], batch=6, epochs=4, **ADAM)
+    for given in ({"callbacks": Asking(at_3=lambda context: context.stop("enough"))}, {"resume": True}):
+        result = _on_two_nodes(model, rows, out, num_epochs=4, **given)
+    [stop] = events(out, "stop")
+    assert [event["resumed_from"] for event in events(out, "start")] == [None, stop["step"]]
+    assert column(out, "loss") == pytest.approx(wanted.losses, abs=1e-4)
+    assert result.checkpoint == out / "final"
+    assert not (out / "nodes" / "1" / "final").exists()
+    assert not column(out / "nodes" / "1", "loss")
+
+
+def _on_two_nodes(model: Path, rows: Path, out: Path, **given: Any) -> TrainingResult:
+    """What the first of two nodes of one process each returns; both write to the same directory."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -276,26 +293,21 @@ def test_two_nodes_of_one_process_train_as_one_does(model: Path, rows: Path, tmp
         "import json, sys; from on_cpu import on_cpu; from training_hub import sft\n"
         "with on_cpu('instructlab-training', TRAINING_HUB_CPU_FLOAT32='1'): sft(**json.loads(sys.argv[1]))"
     )
-    given = {"nnodes": 2, "master_addr": "127.0.0.1", "master_port": port, **ADAM}
+    both = {"nnodes": 2, "master_addr": "127.0.0.1", "master_port": port, **ADAM, **given}
     other = {
         "model_path": str(model),
         "data_path": str(rows),
-        "ckpt_output_dir": str(tmp_path / "second"),
+        "ckpt_output_dir": str(out),
         "backend": "instructlab-training",
         "effective_batch_size": 6,
-        "num_epochs": 2,
         "max_seq_len": 256,
         "node_rank": 1,
-        **given,
+        **{name: value for name, value in both.items() if name != "callbacks"},
     }
     with subprocess.Popen([sys.executable, "-c", script, json.dumps(other)], env=os.environ) as second:
-        result = run(model, rows, tmp_path / "first", **given)
+        result = run(model, rows, out, **both)
         assert second.wait() == 0
-    train, _ = reference.sides(model, rows, 0)
-    wanted = reference.train(model, train, [], batch=6, epochs=2, **ADAM)
-    assert column(tmp_path / "first", "loss") == pytest.approx(wanted.losses, abs=1e-4)
-    assert not column(tmp_path / "second", "loss")
-    assert result.checkpoint == tmp_path / "first" / "final"
+    return result
 
 
 def test_a_killed_rank_ends_the_run_and_is_named(model: Path, rows: Path, tmp_path: Path, cpu: None) -> None:

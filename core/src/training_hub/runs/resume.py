@@ -71,9 +71,14 @@ def resumption(parameters: Parameters, directory: RunDirectory) -> Resumption | 
     # Where the first node writes; a further one sees it on the disk that they share.
     main = RunDirectory(Path(parameters["ckpt_output_dir"]))
     run = main.path if asked is True else Path(asked)
-    if asked is True and main.nothing_to_lose():
-        return None
     goes_on = bool(directory.earlier_run())
+    if asked is True and main.nothing_to_lose():
+        if goes_on and directory.path != main.path:
+            raise ResumeError(
+                f"resume=True: {main.path} holds no run, only that of this node ({directory.path}); all nodes go on "
+                f"from the first one's checkpoint, so ckpt_output_dir must be on a disk that all of them see"
+            )
+        return None
     if (run / "run.json").exists():
         manifest = _manifest(run)
         found = newest(run, resumable=True)

@@ -116,7 +116,6 @@ def rules(devices: Devices, local: int) -> dict[str, Rule]:
         "resume": by_hub(
             "the framework loads the full state of a checkpoint: weights, optimizer, schedule, random numbers; the "
             "order of rows follows from seed and epoch",
-            refuse=_resume,
         ),
         "resume_changes": by_hub("what may differ from the run resumed"),
         "on_nan": by_hub("each step's loss is looked at before the optimizer's step"),
@@ -226,15 +225,6 @@ def _grad_norm(parameters: Parameters) -> str | None:
     if parameters["max_grad_norm"] == MAX_GRAD_NORM:
         return None
     return f"the framework always scales gradients down to a norm of {MAX_GRAD_NORM}; leave it out"
-
-
-def _resume(parameters: Parameters) -> str | None:
-    if parameters["resume"] is True and parameters["nnodes"] > 1:
-        return (
-            "the first node alone has the full state: on every node give the first one's directory, on a disk that "
-            "all of them see"
-        )
-    return None
 
 
 def _alone(parameters: Mapping[str, Any], local: int) -> bool:
