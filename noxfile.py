@@ -218,13 +218,31 @@ def parity(session: nox.Session, plugin: str) -> None:
 
 @nox.session
 @nox.parametrize("plugin", [nox.param(name, id=name) for name in PLUGINS])
+def wheelhouse(session: nox.Session, plugin: str) -> None:
+    """Collect all that `gpu` installs, for a machine without network but with the same Python and system: `-- DIR`."""
+    [directory] = session.posargs or [str(ROOT / "build" / "wheelhouse" / plugin)]
+    built = wheels(session, "core", *(("trl", plugin) if plugin == "unsloth" else (plugin,)))
+    install(session, "pip")
+    pinned = [] if plugin == "unsloth" else [f"--constraint={ROOT / 'constraints.txt'}"]
+    tools = ("nox", "uv", "virtualenv", "build", "hatchling", "pip", *PYTEST)
+    session.run("python", "-m", "pip", "wheel", "--quiet", f"--wheel-dir={directory}", *pinned, *built, *tools)
+    session.log(f"there: PIP_NO_INDEX=1 UV_NO_INDEX=1 PIP_FIND_LINKS={directory} python -m nox -s 'gpu({plugin})'")
+
+
+@nox.session
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in (*PLUGINS, "report")])
 def gpu(session: nox.Session, plugin: str) -> None:
-    """On a CUDA machine: what needs one, the contract, the overhead. Without network: UV_NO_INDEX=1, PIP_FIND_LINKS."""
+    """On a CUDA machine: what needs one, contract, parity, cost. Without network, from what `wheelhouse` collected."""
+    cells = ROOT / "build" / "parity-gpu"
+    if plugin == "report":
+        session.run("python", "tests/parity/report.py", str(cells))
+        return
     with_framework(session, plugin)
-    install(session, "pytest", "pytest-timeout")
+    install(session, *PYTEST)
     session.run("pytest", "tests/gpu", f"plugins/{plugin}/tests/test_contract.py", *session.posargs, env=OFFLINE)
-    if plugin == "trl":
-        session.run("python", "benchmarks/overhead.py", env=OFFLINE)
+    session.run("python", "tests/parity/run_cells.py", plugin, str(cells), env=OFFLINE)
+    cost = ("benchmarks/overhead.py",) if plugin == "trl" else ("benchmarks/cost.py", plugin)
+    session.run("python", *cost, env=OFFLINE)
 
 
 @nox.session

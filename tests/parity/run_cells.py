@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cpu_device")]
 
-from jobs import ENVIRONMENTS, ROWS, Cell, cells
+from jobs import ENVIRONMENTS, GOALS, ON_A_GPU, ROWS, Cell, cells
 
 FRAMEWORKS = {
     "trl": "trl",
@@ -64,6 +64,7 @@ def run(cell: Cell, directory: Path, environment: str) -> None:
         "environment": environment,
         "framework": f"{FRAMEWORKS[cell.backend]} {version(FRAMEWORKS[cell.backend])}",
         "device": str(devices()),
+        "goal": GOALS[cell.algorithm] if devices().kind == "cpu" else ON_A_GPU,
         "losses": losses,
         "base": measured[directory / "model"]["loss"],
         "reloaded": measured[result.checkpoint]["loss"],
@@ -72,6 +73,8 @@ def run(cell: Cell, directory: Path, environment: str) -> None:
 
 
 def main() -> None:
+    from training_hub.devices import devices
+
     environment, directory = sys.argv[1], Path(sys.argv[2]).absolute()
     asked = cells(ENVIRONMENTS[environment], short="--short" in sys.argv)
     if "--cell" in sys.argv:
@@ -81,7 +84,11 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(directory / environment, ignore_errors=True)
     make_inputs(directory)
+    most = devices().count if devices().kind == "cuda" else 2
     for cell in asked:
+        if cell.processes > most:
+            print(f"{cell.name}: left out, there is {devices()}", flush=True)  # noqa: T201
+            continue
         flags = ["--short"] if "--short" in sys.argv else []
         print(cell.name, flush=True)  # noqa: T201
         command = [sys.executable, __file__, environment, str(directory), *flags, "--cell", cell.name]
