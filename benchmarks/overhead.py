@@ -112,6 +112,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--epochs", type=int, default=7)
     options.add_argument("--pairs", type=int, default=16)
+    options.add_argument("--hidden-size", type=int, default=64, help="of the model; the demo's has 64")
     asked = options.parse_args()
     cores = None if torch.cuda.is_available() else sorted(os.sched_getaffinity(0))[:2]
     if cores and len(cores) < 2:
@@ -119,7 +120,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as directory:
         base = Path(directory)
-        make_model(base / "model")
+        make_model(base / "model", hidden_size=asked.hidden_size, intermediate_size=2 * asked.hidden_size)
         words = _words(random.Random(1))
         write_rows(base / "rows.jsonl", [row(next(words)) for _ in range(6000)])
         job = {"model": str(base / "model"), "rows": str(base / "rows.jsonl"), "epochs": asked.epochs}
