@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,15 +87,23 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(directory / environment, ignore_errors=True)
     make_inputs(directory)
-    most = devices().count if devices().kind == "cuda" else 2
-    for cell in asked:
-        if cell.processes > most:
+    on_gpus = devices().kind == "cuda"
+    flags = ["--short"] if "--short" in sys.argv else []
+
+    def carry_out(cell: Cell) -> None:
+        if on_gpus and cell.processes > devices().count:
             print(f"{cell.name}: left out, there is {devices()}", flush=True)  # noqa: T201
-            continue
-        flags = ["--short"] if "--short" in sys.argv else []
+            return
         print(cell.name, flush=True)  # noqa: T201
         command = [sys.executable, __file__, environment, str(directory), *flags, "--cell", cell.name]
-        subprocess.run(command, check=True, cwd=directory)
+        # Processes of several threads each would stand in each other's way.
+        alone = {} if on_gpus else {"OMP_NUM_THREADS": "1"}
+        # Unsloth leaves its compiled modules where it is called.
+        with tempfile.TemporaryDirectory() as place:
+            subprocess.run(command, check=True, cwd=place, env=os.environ | alone)
+
+    with ThreadPoolExecutor(1 if on_gpus else 2) as pool:
+        list(pool.map(carry_out, asked))
 
 
 if __name__ == "__main__":
