@@ -35,7 +35,7 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
     from mini_trainer import train as framework
 
     from training_hub_minitrainer.loop import Loop
-    from training_hub_minitrainer.workarounds import take_part_in
+    from training_hub_minitrainer.taking_part import take_part_in
 
     values, directory = job["values"], RunDirectory(Path(job["directory"]))
     given = training_arguments(job)
