@@ -241,7 +241,7 @@ def gpu(session: nox.Session, plugin: str) -> None:
     install(session, *PYTEST)
     session.run("pytest", "tests/gpu", f"plugins/{plugin}/tests/test_contract.py", *session.posargs, env=OFFLINE)
     session.run("python", "tests/parity/run_cells.py", plugin, str(cells), env=OFFLINE)
-    cost = ("benchmarks/overhead.py",) if plugin == "trl" else ("benchmarks/cost.py", plugin)
+    cost = ("benchmarks/overhead.py", "--pairs=4") if plugin == "trl" else ("benchmarks/cost.py", plugin)
     session.run("python", *cost, env=OFFLINE)
 
 

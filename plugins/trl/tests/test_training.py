@@ -314,18 +314,37 @@ def test_rows_that_are_too_long_are_left_out_with_a_warning(job, events):
     assert start["rows"] < 50
 
 
-def test_two_nodes_that_share_a_disk_give_the_losses_of_one(trained_as, losses, tmp_path):
+NODE = """
+import json, sys
+from training_hub import TrainingHubCallback, sft
+
+class StopAt(TrainingHubCallback):
+    def on_log(self, context):
+        if context.step == stop_at:
+            context.stop()
+
+job, stop_at = json.loads(sys.argv[1])
+sft(**job, callbacks=StopAt() if job["node_rank"] == 0 else None)
+"""
+
+
+def test_two_nodes_that_share_a_disk_give_the_losses_of_one_and_go_on(trained_as, losses, events, tmp_path):
     asked, _ = trained_as("sft")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    call = {**asked, "ckpt_output_dir": tmp_path / "out", "nnodes": 2, "master_addr": "127.0.0.1", "master_port": port}
-    code = "import json, sys; from training_hub import sft; sft(**json.loads(sys.argv[1]))"
-    nodes = [
-        subprocess.Popen([sys.executable, "-c", code, json.dumps({**call, "node_rank": rank}, default=str)])
-        for rank in (1, 0)
-    ]
-    assert [node.wait(300) for node in nodes] == [0, 0]
-    assert losses(tmp_path / "out") == pytest.approx(losses(asked["ckpt_output_dir"]), abs=1e-5)
-    assert (tmp_path / "out" / "final" / "model.safetensors").exists()
-    assert not (tmp_path / "out" / "nodes" / "1" / "final").exists()
+    out = tmp_path / "out"
+    for stop_at, resume in ((2, False), (None, True)):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            meeting = {"nnodes": 2, "master_addr": "127.0.0.1", "master_port": free.getsockname()[1]}
+        call = {**asked, "ckpt_output_dir": out, "resume": resume, **meeting}
+        nodes = [
+            subprocess.Popen(
+                [sys.executable, "-c", NODE, json.dumps([{**call, "node_rank": rank}, stop_at], default=str)]
+            )
+            for rank in (1, 0)
+        ]
+        assert [node.wait(300) for node in nodes] == [0, 0]
+    [stop] = events(out, "stop")
+    assert [event["resumed_from"] for event in events(out, "start")] == [None, stop["step"]]
+    assert losses(out) == pytest.approx(losses(asked["ckpt_output_dir"]), abs=1e-5)
+    assert (out / "final" / "model.safetensors").exists()
+    assert not (out / "nodes" / "1" / "final").exists()
