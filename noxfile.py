@@ -35,7 +35,7 @@ def install(
     constraints: Path = ROOT / "constraints.txt",
     python: Path | None = None,
 ) -> None:
-    """Install with uv, which takes seconds where pip takes minutes, and honours PIP_FIND_LINKS as pip does.
+    """Install with uv, which takes seconds where pip takes minutes; PIP_FIND_LINKS and PIP_NO_INDEX hold as for pip.
 
     It goes into the session's environment, or into another one.
     """
@@ -46,6 +46,7 @@ def install(
         *("uv", "pip", "install", "--quiet", "--python", str(python or session.virtualenv.location)),
         f"--constraint={constraints}",
         *(f"--find-links={link}" for link in links),
+        *(["--no-index"] if os.environ.get("PIP_NO_INDEX") else []),
         *requirements,
         external=session.venv_backend == "uv",
     )
@@ -226,7 +227,7 @@ def wheelhouse(session: nox.Session, plugin: str) -> None:
     pinned = [] if plugin == "unsloth" else [f"--constraint={ROOT / 'constraints.txt'}"]
     tools = ("nox", "uv", "virtualenv", "build", "hatchling", "pip", *PYTEST)
     session.run("python", "-m", "pip", "wheel", "--quiet", f"--wheel-dir={directory}", *pinned, *built, *tools)
-    session.log(f"there: PIP_NO_INDEX=1 UV_NO_INDEX=1 PIP_FIND_LINKS={directory} python -m nox -s 'gpu({plugin})'")
+    session.log(f"there: PIP_NO_INDEX=1 PIP_FIND_LINKS={directory} python -m nox -s 'gpu({plugin})'")
 
 
 @nox.session
