@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from training_hub.data import DatasetOptions
+from training_hub.data import DatasetOptions, check_dataset
 from training_hub.errors import DatasetError
 from training_hub.runs.events import EventLog
 from training_hub_minitrainer.rows import write_rows
@@ -19,7 +19,9 @@ from training_hub_minitrainer.rows import write_rows
 def written(model: Path, data: Path, out: Path, *, options: DatasetOptions | None = None, **given: Any) -> list[Any]:
     values = {"data_path": str(data), "ckpt_output_dir": str(out), "data_output_dir": None, "node_rank": 0}
     defaults = {"max_seq_len": 128, "block_size": None, "validation_split": 0.0, "seed": 42}
-    job = {"values": values | defaults | given, "dataset": asdict(options or DatasetOptions())}
+    options = options or DatasetOptions()
+    found = check_dataset(data, options)
+    job = {"values": values | defaults | given, "dataset": asdict(options), "data": asdict(found)}
     out.mkdir(exist_ok=True)
     lengths = write_rows(job, AutoTokenizer.from_pretrained(model), EventLog(out / "events.jsonl"))
     rows = [json.loads(line) for line in (out / "data" / "train.jsonl").read_text().splitlines()]

@@ -224,9 +224,9 @@ def test_the_processes_are_torchruns_as_asked() -> None:
         assert part in command
     assert plan.module == "training_hub_minitrainer.worker"
     # Nodes that share a disk do not write the same file.
-    assert (
-        arguments("osft", nnodes=3, node_rank=1, rdzv_endpoint="h:1")["data_path"] == "out/nodes/1/data/train-1.jsonl"
-    )
+    second = {"nnodes": 3, "node_rank": 1, "rdzv_endpoint": "h:1"}
+    assert arguments("osft", **second)["data_path"] == "out/nodes/1/data/train.jsonl"
+    assert arguments("osft", **second, data_output_dir="rows")["data_path"] == "rows/nodes/1/train.jsonl"
 
 
 def test_the_class_is_public_and_osft_comes_first() -> None:
