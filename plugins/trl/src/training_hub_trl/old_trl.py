@@ -13,6 +13,8 @@ from packaging.version import Version
 from transformers import Trainer
 from trl.trainer import utils
 
+IS_OLD = Version(trl.__version__) < Version("1.16")
+
 
 def lacks_loss(device: torch.device) -> bool:
     """Whether this TRL has no loss for the device: before 1.16 it is a Triton kernel's work, everywhere.
@@ -20,11 +22,7 @@ def lacks_loss(device: torch.device) -> bool:
     Where something else stands in the kernel's place (unsloth puts its own there), that is used.
     """
     kernel = getattr(utils, "_ChunkedLogProbFunction", None)
-    return (
-        Version(trl.__version__) < Version("1.16")
-        and device.type not in ("cuda", "xpu")
-        and (kernel is None or kernel.__module__.startswith("trl."))
-    )
+    return IS_OLD and device.type not in ("cuda", "xpu") and (kernel is None or kernel.__module__.startswith("trl."))
 
 
 def model_loss(trainer: Trainer, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
