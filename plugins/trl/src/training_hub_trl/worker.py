@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -116,6 +117,10 @@ def main(train: Callable[[Job], dict[str, Any]] = train) -> None:
             write_json(logs / "outcome.json", kept)
         trainer.accelerator.wait_for_everyone()
         trainer.accelerator.end_training()
+    # All is written. A process that takes PyTorch apart may be aborted by one of its threads (seen once: 2.13, gloo).
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
