@@ -23,7 +23,8 @@ PLUGINS = ("trl", "instructlab", "minitrainer", "unsloth")
 PACKAGES = {"core": ROOT / "core", **{name: ROOT / "plugins" / name for name in PLUGINS}}
 EXAMPLES = {name: ROOT / "tests" / "plugins" / name for name in ("good", "broken")}
 FAULT_SEED = os.environ.get("TRAINING_HUB_FAULT_SEED") or str(random.randrange(10**6))
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+# Compiled files are kept, whatever this shell says: hundreds of processes import torch.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONDONTWRITEBYTECODE": ""}
 PYTEST = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "jsonschema", "packaging")
 # A class or module of tests stays in one process, for its tests share runs.
 AT_ONCE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadscope")
