@@ -67,8 +67,8 @@ class Run:
 
         Returns:
             `algorithm` and `backend`; `values`, the parameters' by their names; `arguments`, the framework's by the
-            class that takes them; `dataset` and `data`, the arguments of
-            `training_hub.data.prepare.PreparedDataset` and what the check of the rows found; `directory` and
+            class that takes them; `dataset`, a `training_hub.data.DatasetOptions`; `data` and `eval_data`, what the
+            check of the rows found (of `eval_data_path`, or None); `directory` and
             `data_directory`; `resume`, the checkpoint to go on from, or None; `on_all_ranks`, for
             `training_hub.callbacks.ranks.Ranks`.
         """
@@ -79,6 +79,7 @@ class Run:
             "arguments": {owner: dict(values) for owner, values in self.translation.arguments.items()},
             "dataset": asdict(dataset_options(self.parameters)),
             "data": asdict(self.request.data),
+            "eval_data": asdict(self.request.eval_data) if self.request.eval_data else None,
             "directory": str(self.directory.path),
             "data_directory": str(data_directory(self.parameters)),
             "resume": str(self.resume_from.path) if self.resume_from else None,

@@ -13,7 +13,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, pack_dataset
 
-from training_hub.data import DatasetOptions, Encoded, prepare, prepare_job
+from training_hub.data import DatasetOptions, DatasetSummary, Encoded, prepare, prepare_job
 from training_hub.runs.events import EventLog
 
 SCHEMA = pa.schema([("input_ids", pa.large_list(pa.int32())), ("labels", pa.large_list(pa.int32()))])
@@ -72,8 +72,14 @@ def _write_splits(
     prepared = prepare_job(job, tokenizer)
     sides = {"train": prepared.train, "validation": prepared.validation}
     if path := values.get("eval_data_path"):
-        lengths = {"max_seq_len": values["max_seq_len"], "block_size": values["block_size"]}
-        sides["validation"] = prepare(path, DatasetOptions(**job["dataset"]), tokenizer, **lengths).train
+        sides["validation"] = prepare(
+            path,
+            DatasetOptions(**job["dataset"]),
+            tokenizer,
+            max_seq_len=values["max_seq_len"],
+            block_size=values["block_size"],
+            summary=DatasetSummary(**job["eval_data"]),
+        ).train
     paths["train"].parent.mkdir(parents=True, exist_ok=True)
     for split, path in paths.items():
         rows = sides[split]
