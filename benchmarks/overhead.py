@@ -2,7 +2,8 @@
 
 Both train the demo's model on its rows, in processes of their own. On a CPU the two of a pair run at the same time, with
 one thread on one core each, and change cores from pair to pair, so that neighbours and a drift of the machine's speed
-hit both alike; on a GPU they run in turn. What is compared is the time from before the model is loaded to after it is
+hit both alike; on a GPU they run in turn. On a CPU the hub lets malloc keep the memory of freed tensors, which the script
+does not: `--keep-memory` sets it for both. What is compared is the time from before the model is loaded to after it is
 saved.
 """
 
@@ -17,6 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from training_hub_trl.memory import KEPT, LARGEST
 
 HUB = """
 import json, sys, time
@@ -76,25 +79,24 @@ seconds = time.perf_counter() - start
 (out / "plain.json").write_text(json.dumps({"seconds": seconds, "losses": losses}))
 """
 
-KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
-"""For glibc: else it depends on chance how often a process gives memory back, and two that do the very same may differ
-by 4 % from their first step to their last."""
+KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(LARGEST), "MALLOC_TRIM_THRESHOLD_": str(KEPT)}
 SIDES = {"hub": HUB, "plain": PLAIN}
 
 
-def started(name: str, out: Path, job: str, core: int | None) -> subprocess.Popen[bytes]:
+def started(name: str, out: Path, job: dict[str, Any], core: int | None) -> subprocess.Popen[bytes]:
     """One side in a process of its own, on one core or on all."""
     # With compiled files kept, as they are for users.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment |= KEEPS_MEMORY
-    command = [sys.executable, "-c", SIDES[name], str(out), job]
+    if job["keep_memory"]:
+        environment |= KEEPS_MEMORY
+    command = [sys.executable, "-c", SIDES[name], str(out), json.dumps(job)]
     if core is not None:
         environment["OMP_NUM_THREADS"] = "1"
         command = ["taskset", "--cpu-list", str(core), *command]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def measured(names: list[str], out: Path, job: str, cores: list[int] | None) -> dict[str, dict[str, Any]]:
+def measured(names: list[str], out: Path, job: dict[str, Any], cores: list[int] | None) -> dict[str, dict[str, Any]]:
     """What each side found, all at once with a core each, or in turn."""
     out.mkdir()
     running = []
@@ -116,6 +118,11 @@ def main() -> None:
     options.add_argument("--epochs", type=int, default=7)
     options.add_argument("--pairs", type=int, default=6)
     options.add_argument("--hidden-size", type=int, default=64, help="of the model; the demo's has 64")
+    options.add_argument(
+        "--keep-memory",
+        action="store_true",
+        help="let malloc keep freed memory on both sides, not on the hub's alone: what is left is the hub's own cost",
+    )
     asked = options.parse_args()
     cores = None if torch.cuda.is_available() else sorted(os.sched_getaffinity(0))[:2]
     if cores and len(cores) < 2:
@@ -127,11 +134,12 @@ def main() -> None:
         words = _words(random.Random(1))
         write_rows(base / "rows.jsonl", [row(next(words)) for _ in range(6000)])
         job = {"model": str(base / "model"), "rows": str(base / "rows.jsonl"), "epochs": asked.epochs}
+        job["keep_memory"] = asked.keep_memory
         # So that everything is compiled, and in memory.
-        measured(list(SIDES), base / "first", json.dumps(job | {"epochs": 1}), cores)
+        measured(list(SIDES), base / "first", job | {"epochs": 1}, cores)
         ratios: list[float] = []
         for pair in range(asked.pairs):
-            found = measured(list(SIDES)[:: 1 if pair % 2 else -1], base / str(pair), json.dumps(job), cores)
+            found = measured(list(SIDES)[:: 1 if pair % 2 else -1], base / str(pair), job, cores)
             hub, plain = found["hub"], found["plain"]
             ratios.append(hub["seconds"] / plain["seconds"])
             largest = max(abs(a - b) for a, b in zip(hub["losses"], plain["losses"], strict=True))

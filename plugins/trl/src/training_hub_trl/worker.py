@@ -59,6 +59,7 @@ def train(
     from transformers import AutoTokenizer
     from trl import SFTConfig
 
+    from training_hub_trl.memory import keep_freed_memory
     from training_hub_trl.models import construct, load_model, one_gpu, save_merged
     from training_hub_trl.rows import make_splits
     from training_hub_trl.trainer import HubTrainer
@@ -69,6 +70,8 @@ def train(
     ranks = Ranks(job["on_all_ranks"], directory)
     arguments = construct(SFTConfig, job["arguments"]["SFTConfig"])
     one_gpu(arguments)
+    if arguments.device.type == "cpu":
+        keep_freed_memory()
     revision = job["arguments"]["from_pretrained"].get("revision") or "main"
     try:
         tokenizer = AutoTokenizer.from_pretrained(
