@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cpu_device"))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "tests" / "cpu_device"))
 
 HUB = """
 import contextlib, json, sys
@@ -53,12 +54,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from unsloth import FastLanguageModel
-from training_hub_trl.trainer import EpochOrder
-class Order(EpochOrder):
-    # The hub's order of rows, so that the losses can be compared step by step.
-    def __iter__(self):
-        yield from super().__iter__()
-        self.epoch += 1
+from hub_order import Order
 class Trainer(SFTTrainer):
     def _get_train_sampler(self, dataset=None):
         return Order(len(data), len(data), 42)
@@ -91,6 +87,7 @@ def timed(code: str, *given: Any) -> float:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     # The frameworks look for torchrun there.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-c", code, json.dumps(given)]
     before = time.perf_counter()
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

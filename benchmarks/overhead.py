@@ -43,7 +43,7 @@ import torch, peft
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import SFTConfig, SFTTrainer
-from training_hub_trl.trainer import EpochOrder
+from hub_order import Order
 start = time.perf_counter()
 tokenizer = AutoTokenizer.from_pretrained(job["model"])
 def encode(row):
@@ -55,11 +55,6 @@ def encode(row):
 rows = [json.loads(line) for line in Path(job["rows"]).read_text().splitlines()]
 data = Dataset.from_list([encode(row) for row in rows])
 losses = []
-class Order(EpochOrder):
-    # The hub's order of rows, so that the losses can be compared step by step.
-    def __iter__(self):
-        yield from super().__iter__()
-        self.epoch += 1
 class Trainer(SFTTrainer):
     def _get_train_sampler(self, dataset=None):
         return Order(len(data), len(data), 42)
@@ -80,6 +75,7 @@ seconds = time.perf_counter() - start
 """
 
 KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(LARGEST), "MALLOC_TRIM_THRESHOLD_": str(KEPT)}
+HERE = str(Path(__file__).parent)
 SIDES = {"hub": HUB, "plain": PLAIN}
 
 
@@ -87,6 +83,7 @@ def started(name: str, out: Path, job: dict[str, Any], core: int | None) -> subp
     """One side in a process of its own, on one core or on all."""
     # With compiled files kept, as they are for users.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = os.pathsep.join([HERE, environment.get("PYTHONPATH", "")])
     if job["keep_memory"]:
         environment |= KEEPS_MEMORY
     command = [sys.executable, "-c", SIDES[name], str(out), json.dumps(job)]

@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "cpu_device")]
 
-from jobs import ENVIRONMENTS, GOALS, ON_A_GPU, ROWS, Cell, cells
+from jobs import ENVIRONMENTS, FIRST, GOALS, ON_A_GPU, ROWS, Cell, cells
 
 FRAMEWORKS = {
     "trl": "trl",
@@ -68,6 +68,7 @@ def run(cell: Cell, directory: Path, environment: str) -> None:
         "framework": f"{FRAMEWORKS[cell.backend]} {version(FRAMEWORKS[cell.backend])}",
         "device": str(devices()),
         "goal": GOALS[cell.algorithm] if devices().kind == "cpu" else ON_A_GPU,
+        "goal_first": FIRST if devices().kind == "cpu" else ON_A_GPU,
         "losses": losses,
         "base": measured[directory / "model"]["loss"],
         "reloaded": measured[result.checkpoint]["loss"],
