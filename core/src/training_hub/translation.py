@@ -15,6 +15,7 @@ from training_hub.batches import BatchPlan
 from training_hub.credentials import without_credentials
 from training_hub.errors import ParameterError, nearest
 from training_hub.launchers.plan import LaunchPlan
+from training_hub.parameters.description import misfit
 from training_hub.parameters.resolution import Parameters
 
 How: TypeAlias = Literal["exact", "approximate", "hub", "unused", "refused"]
@@ -103,6 +104,8 @@ def translate(
     *,
     settings: Mapping[str, tuple[Any, str]] | None = None,
     accepts: Mapping[str, frozenset[str]] | None = None,
+    withheld: Mapping[str, str] | None = None,
+    types: Mapping[str, Any] | None = None,
     launch: LaunchPlan | None = None,
     batches: BatchPlan | None = None,
 ) -> Translation:
@@ -114,6 +117,8 @@ def translate(
         parameters: What to translate.
         settings: Arguments to set besides, as `Class.field` to value and reason. A further keyword may change them.
         accepts: Further keywords that the framework knows: class name to field names.
+        withheld: Arguments of the framework that are not to be given as further keywords: name to reason.
+        types: The type of each further keyword's value, where it is known: as an annotation, taken strictly.
         launch: The processes to start.
         batches: How the effective batch is cut.
     """
@@ -122,7 +127,7 @@ def translate(
         raise TypeError(f"{backend} has no rule for {', '.join(sorted(missing))} of {parameters.algorithm}")
     arguments: dict[str, dict[str, Any]] = {}
     problems: list[str] = []
-    extra = _further(backend, rules, parameters, accepts or {}, problems)
+    extra = _further(backend, rules, parameters, accepts or {}, withheld or {}, types or {}, problems)
 
     fixed: list[Item] = []
     for argument, (value, reason) in (settings or {}).items():
@@ -186,14 +191,20 @@ def _further(
     rules: Mapping[str, Rule],
     parameters: Parameters,
     accepts: Mapping[str, frozenset[str]],
+    withheld: Mapping[str, str],
+    types: Mapping[str, Any],
     problems: list[str],
 ) -> dict[str, str]:
     owned = {rule.argument: name for name, rule in rules.items() if rule.argument and name in parameters.declared}
     found: dict[str, str] = {}
     for name in parameters.further:
         owner = next((owner for owner, names in accepts.items() if name in names), None)
-        if owner is None:
-            known = [*parameters.declared, *(n for names in accepts.values() for n in names)]
+        if name in withheld:
+            problems.append(
+                f"{name}{parameters.source(name)}: the {backend} backend cannot honour it: {withheld[name]}"
+            )
+        elif owner is None:
+            known = {*parameters.declared, *(n for names in accepts.values() for n in names)} - withheld.keys()
             problems.append(
                 f"{name}{parameters.source(name)}: neither a parameter of {parameters.algorithm} nor an argument of "
                 f"the {backend} backend's framework{nearest(name, known)}"
@@ -202,6 +213,8 @@ def _further(
             problems.append(
                 f"{name}{parameters.source(name)}: {owner}.{name} is set from {owned_by}; give {owned_by} instead"
             )
+        elif problem := misfit(parameters.further[name], types.get(name, Any)):
+            problems.append(f"{name}: {problem}{parameters.source(name)}")
         else:
             found[name] = f"{owner}.{name}"
     return found

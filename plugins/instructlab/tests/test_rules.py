@@ -7,9 +7,10 @@ import logging
 import math
 import subprocess
 import sys
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,10 +19,11 @@ from training_hub import AlgorithmRegistry, create_algorithm, sft
 from training_hub.errors import BackendUnavailableError, ParameterError
 from training_hub.runs.events import EventLog, read_events
 from training_hub.translation import Translation
+from training_hub_instructlab.arguments import DEEPSPEED, TYPES, WITHHELD, accepted
 from training_hub_instructlab.backend import InstructLabTrainingSFTBackend
 from training_hub_instructlab.command import ELSEWHERE, OPTIONS, SWITCHES, command
 from training_hub_instructlab.rows import Rows
-from training_hub_instructlab.rules import HUBS_OWN, MAIN, SCHEDULERS
+from training_hub_instructlab.rules import MAIN, SCHEDULERS
 from training_hub_instructlab.steps import Progress
 from training_hub_instructlab.worker import training_arguments
 
@@ -112,7 +114,7 @@ def test_every_field_of_the_framework_is_given_to_its_script_or_left_out_on_purp
 
     handled = {"data_output_dir", "adamw_betas", "distributed_backend", "fsdp_options", "deepspeed_options"}
     assert TrainingArgs.model_fields.keys() == {*OPTIONS, *SWITCHES, *ELSEWHERE, *handled}
-    assert HUBS_OWN.keys() < TrainingArgs.model_fields.keys()
+    assert WITHHELD.keys() - {"resume_from_checkpoint"} < TrainingArgs.model_fields.keys()
 
 
 def test_the_command_is_one_that_the_script_takes() -> None:
@@ -145,11 +147,23 @@ def test_the_schedulers_are_those_of_the_script() -> None:
         ({"lr_scheduler_kwargs": {"num_cycles": 2}}, "no further arguments"),
         ({"use_liger": True}, "Liger's kernels need a GPU"),
         ({"max_batch_len": 100}, "set from max_tokens_per_gpu; give max_tokens_per_gpu instead"),
-        ({"adamw_betas": [0.9, 0.99]}, "give beta"),
+        (
+            {"adamw_betas": [0.9, 0.99]},
+            "adamw_betas: the instructlab-training backend cannot honour it: give beta1 and beta2 instead",
+        ),
+        ({"is_padding_free": True}, "cannot honour it: the framework has the option and no longer"),
+        ({"use_dolomite": True}, "cannot honour it: the framework has the option and no longer"),
+        ({"log_level": "BOGUS"}, "log_level: expected 'DEBUG', 'INFO', 'WARNING', 'ERROR' or 'CRITICAL'; got 'BOGUS'"),
+        ({"distributed_backend": "fsdp2"}, "distributed_backend: expected 'fsdp' or 'deepspeed'; got 'fsdp2'"),
+        ({"NEFTune_alpha": "x"}, "NEFTune_alpha: expected a number; got 'x'"),
+        ({"NEFTune_alpha": True}, "NEFTune_alpha: expected a number; got True"),
+        ({"disable_flash_attn": "no"}, "disable_flash_attn: expected true or false; got 'no'"),
+        ({"deepspeed_options": 3}, "deepspeed_options: expected a mapping; got 3"),
+        ({"deepspeed_options": {"save_samples": "x"}}, "deepspeed_options: save_samples: expected a whole number; got"),
         ({"custom_optimization_flg": True}, "neither a parameter of sft nor an argument"),
         ({"accelerate_full_state": True}, "did you mean 'accelerate_full_state_at_epoch'?"),
         ({"on_demand_checkpointing": True}, "when SIGTERM, SIGINT or a callback asks for it"),
-        ({"resume_from_checkpoint": "out"}, "it cannot be given: give resume instead"),
+        ({"resume_from_checkpoint": "out"}, "cannot honour it: give resume instead"),
         ({"chat_tmpl_path": "x.py"}, "chat_template.jinja"),
         ({"lora": {"rank": 4}}, "adapters are trained by lora_sft"),
         ({"process_data": True}, "the hub makes the tokens"),
@@ -167,6 +181,29 @@ def test_the_schedulers_are_those_of_the_script() -> None:
 )
 def test_what_cannot_be_honoured_is_refused_with_the_reason(given: dict[str, Any], said: str) -> None:
     assert said in problems(**given)
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash-attn is installed")
+def test_flash_attention_is_not_to_be_had_where_it_is_not_installed() -> None:
+    assert "disable_flash_attn=False: flash-attn is not installed" in problems(disable_flash_attn=False)
+
+
+def test_the_types_of_further_keywords_are_those_of_the_framework() -> None:
+    from instructlab.training import DeepSpeedOptions, TrainingArgs
+
+    def plain(annotation: Any) -> Any:
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            return Literal[tuple(member.value for member in annotation)]
+        return {bool | None: bool, DeepSpeedOptions: dict[str, Any]}.get(annotation, annotation)
+
+    owned = {item.argument.rpartition(".")[2] for item in translation().items}
+    free = (
+        accepted()["TrainingArgs"] - owned - AlgorithmRegistry.get_algorithm("sft").declared().keys() - WITHHELD.keys()
+    )
+    assert {name: plain(TrainingArgs.model_fields[name].annotation) for name in free} | {
+        "NEFTune_alpha": float
+    } == TYPES
+    assert {name: field.annotation for name, field in DeepSpeedOptions.model_fields.items()} == DEEPSPEED
 
 
 @pytest.mark.parametrize("given", [{"max_grad_norm": 1.0}, {"lr_scheduler": "constant"}, {"lr_scheduler_kwargs": None}])
@@ -275,6 +312,9 @@ def test_a_refused_keyword_stops_the_call_before_anything_is_written(
     cpu: None, model: Path, rows: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    given = {"model_path": model, "data_path": rows, "ckpt_output_dir": out, "backend": "instructlab-training"}
     with pytest.raises(ParameterError, match="max_grad_norm=0.1"):
-        sft(model_path=model, data_path=rows, ckpt_output_dir=out, backend="instructlab-training", max_grad_norm=0.1)
+        sft(**given, max_grad_norm=0.1)
+    with pytest.raises(ParameterError, match="log_level: expected 'DEBUG'"):
+        sft(**given, log_level="BOGUS")
     assert not out.exists()

@@ -201,7 +201,18 @@ def test_with_a_ratio_of_one_all_weights_are_trained_whole_by_adamw(job: dict[st
         torch.testing.assert_close(saved[name], weight, rtol=1e-4, atol=1e-5)
 
 
-def test_a_pattern_that_matches_nothing_is_refused_with_the_models_names(job: dict[str, Any], cpu: None) -> None:
+@pytest.mark.parametrize("ratio", [RATIO, 1])
+def test_a_pattern_that_matches_nothing_is_refused_with_the_models_names(
+    ratio: float, job: dict[str, Any], cpu: None
+) -> None:
     with pytest.raises(ParameterError, match=r"'mlp.up_porj'.*did you mean 'mlp.up_proj'.*self_attn.q_proj"):
-        osft(**job, unfreeze_rank_ratio=RATIO, target_patterns=["q_proj", "mlp.up_porj"])
+        osft(**job, unfreeze_rank_ratio=ratio, target_patterns=["q_proj", "mlp.up_porj"])
+    assert not job["ckpt_output_dir"].exists()
+
+
+def test_a_value_that_the_framework_would_not_take_is_refused_before_anything_is_written(
+    job: dict[str, Any], cpu: None
+) -> None:
+    with pytest.raises(ParameterError, match="train_dtype: expected 'float16'.*got 'banana'"):
+        sft(**job, train_dtype="banana")
     assert not job["ckpt_output_dir"].exists()

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from training_hub.errors import ParameterError
 from training_hub.registry import AlgorithmRegistry
 from training_hub.translation import Translation
-from training_hub_minitrainer.backend import MiniTrainerOSFTBackend, accepted
+from training_hub_minitrainer.arguments import TYPES, WITHHELD, accepted
+from training_hub_minitrainer.backend import MiniTrainerOSFTBackend
 from training_hub_minitrainer.worker import require_liger, training_arguments
 
 NEEDED = {"model_path": "models/opt/Qwen2", "data_path": "rows.jsonl", "ckpt_output_dir": "out"}
@@ -60,8 +62,8 @@ EACH: dict[str, tuple[Any, dict[str, Any]]] = {
     "effective_batch_size": (7, {"batch_size": 7}),
     "max_tokens_per_gpu": (9999, {"max_tokens_per_gpu": 9999}),
     "learning_rate": (1e-4, {"learning_rate": 1e-4}),
-    "lr_scheduler": ("cosine_with_min_lr", {"lr_scheduler": "cosine_with_min_lr"}),
-    "lr_scheduler_kwargs": ({"min_lr": 1e-6}, {"lr_scheduler_kwargs": {"min_lr": 1e-6}}),
+    "lr_scheduler": ("linear", {"lr_scheduler": "linear"}),
+    "lr_scheduler_kwargs": ({"num_cycles": 2}, {"lr_scheduler_kwargs": {"num_cycles": 2}}),
     "warmup_steps": (9, {"num_warmup_steps": 9}),
     "beta1": (0.8, {"beta1": 0.8}),
     "beta2": (0.9, {"beta2": 0.9}),
@@ -103,6 +105,25 @@ def test_with_a_ratio_of_one_the_framework_is_not_told_to_decompose() -> None:
     assert arguments("osft", unfreeze_rank_ratio=0.999)["osft"] is True
 
 
+def test_with_a_ratio_of_one_what_only_decomposition_asks_for_is_not_used() -> None:
+    found = translated("osft", unfreeze_rank_ratio=1, target_patterns=["q_proj"])
+    [item] = [item for item in found.items if item.parameter == "target_patterns"]
+    assert (item.how, found.problems) == ("unused", ())
+    assert "osft_target_patterns" not in found.arguments["TrainingArgs"]
+    assert "with unfreeze_rank_ratio=1 no weight is decomposed" in refusal(
+        "osft", unfreeze_rank_ratio=1, osft_upcast_dtype="float64"
+    )
+
+
+def test_a_schedule_with_its_own_keywords_is_honoured() -> None:
+    given = {"lr_scheduler": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-6}}
+    assert arguments("sft", **given).items() >= given.items()
+    endless = {"training_mode": "infinite"}
+    arguments("sft", **endless, lr_scheduler="constant")
+    stable = {"num_decay_steps": 2, "num_stable_steps": 5}
+    arguments("sft", **endless, lr_scheduler="warmup_stable_decay", lr_scheduler_kwargs=stable)
+
+
 def test_validation_by_steps_takes_the_place_of_once_an_epoch() -> None:
     found = arguments(
         "sft", validation_split=0.1, validation_frequency=3, save_best_val_loss=True, val_loss_improvement_threshold=0.1
@@ -130,20 +151,32 @@ def test_what_only_one_algorithm_has() -> None:
         ({"lr_scheduler": "reduce_lr_on_plateau"}, "lr_scheduler.*never tells its scheduler a loss"),
         ({"fsdp_options": {"sharding_strategy": "NO_SHARD"}}, "fsdp_options.*give FULL_SHARD"),
         ({"fsdp_options": {"cpu_offload_params": True}}, "fsdp_options.*leave cpu_offload_params out"),
-        ({"on_demand_checkpointing": True}, "on_demand_checkpointing: SIGTERM and SIGINT save a state"),
-        ({"resume_from_full_state_checkpoint": "s"}, "resume_from_full_state_checkpoint: give resume instead"),
+        ({"on_demand_checkpointing": True}, "on_demand_checkpointing: .*SIGTERM and SIGINT save a state"),
+        ({"resume_from_full_state_checkpoint": "s"}, "resume_from_full_state_checkpoint: .*give resume instead"),
         ({"resume": True, "nnodes": 2, "master_addr": "a"}, "resume=True.*checkpoints hold the model alone"),
         ({"max_step": 4}, r"max_step: neither a parameter of sft.*did you mean 'max_steps'"),
-        ({"osft": True}, "osft: neither a parameter of sft"),
-        ({"osft_unfreeze_rank_ratio": 0.5}, "osft_unfreeze_rank_ratio: neither a parameter of sft"),
+        ({"osft": True}, r"osft: .*cannot honour it: osft\(\) decomposes weights, and sft\(\)"),
+        ({"osft_unfreeze_rank_ratio": 0.5}, r"osft_unfreeze_rank_ratio: .*whole weights; call osft\(\)"),
         ({"batch_size": 4}, "TrainingArgs.batch_size is set from effective_batch_size"),
         ({"output_dir": "x"}, "TrainingArgs.output_dir is set from ckpt_output_dir"),
-        ({"pretraining_config": {}}, "pretraining_config: neither a parameter of sft"),
+        ({"pretraining_config": {}}, "pretraining_config: .*cannot honour it: give is_pretraining, block_size"),
         ({"validation_data_path": "v"}, "TrainingArgs.validation_data_path is set from validation_split"),
         ({"max_steps": 4}, "max_steps without training_mode='step'"),
         ({"training_mode": "token"}, "training_mode='token' without max_tokens"),
         ({"training_mode": "step", "max_steps": 3, "num_epochs": 2}, "num_epochs and training_mode='step'"),
         ({"validate_at_final": True}, "validate_at_final without a validation set"),
+        ({"train_dtype": "banana"}, "train_dtype: expected 'float16', .* or 'float64'; got 'banana'"),
+        ({"save_dtype": 16}, "save_dtype: expected 'float16', .* or 'double'; got 16"),
+        ({"training_mode": "epochs"}, "training_mode: expected 'epoch', 'step', 'token' or 'infinite'; got 'epochs'"),
+        (
+            {"training_mode": "step", "max_steps": "four"},
+            "max_steps: expected a whole number of at least 1; got 'four'",
+        ),
+        ({"training_mode": "step", "max_steps": -4}, "max_steps: expected a whole number of at least 1; got -4"),
+        ({"validation_split": 0.1, "validate_at_final": "no"}, "validate_at_final: expected true or false; got 'no'"),
+        ({"training_mode": "infinite"}, "infinite.*lr_scheduler='cosine'.*give one of constant"),
+        ({"lr_scheduler_kwargs": {"min_lr_foo": 3}}, "lr_scheduler_kwargs=.*min_lr_foo"),
+        ({"lr_scheduler": "cosine_with_min_lr"}, "lr_scheduler_kwargs=None.*min_lr or min_lr_rate"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_with_the_reason(given: dict[str, Any], expected: str) -> None:
@@ -151,7 +184,7 @@ def test_what_cannot_be_honoured_is_refused_with_the_reason(given: dict[str, Any
 
 
 def test_osft_takes_no_switch_of_its_own_away() -> None:
-    assert "osft: neither a parameter of osft" in refusal("osft", osft=False)
+    assert "osft() decomposes weights" in refusal("osft", osft=False)
     assert "osft_target_patterns is set from target_patterns" in refusal("osft", osft_target_patterns=["q_proj"])
     assert "there is no pattern in it" in refusal("osft", target_patterns=[])
 
@@ -159,7 +192,7 @@ def test_osft_takes_no_switch_of_its_own_away() -> None:
 def test_every_argument_of_the_framework_is_within_reach_or_owned() -> None:
     """A new release's new argument is accepted at once, because the names are read from the installed source."""
     names = {field.name for field in dataclasses.fields(real())}
-    assert accepted("osft")["TrainingArgs"] | {"osft", "callbacks", "pretraining_config"} == names
+    assert accepted()["TrainingArgs"] == names
     own = {"train_dtype": "bfloat16", "save_dtype": "float16", "training_mode": "step"}
     found = arguments("osft", **own, max_steps=3)
     assert found.items() >= own.items()
@@ -173,13 +206,18 @@ def test_the_worker_calls_the_frameworks_main_with_what_it_takes(
     from mini_trainer import train
     from mini_trainer.training_types import TrainingMode
 
-    given = {"model_path": str(model), "lr_scheduler_kwargs": {"a": 1}, "training_mode": "step", "max_steps": 3}
+    given = {
+        "model_path": str(model),
+        "lr_scheduler_kwargs": {"num_cycles": 2},
+        "training_mode": "step",
+        "max_steps": 3,
+    }
     found = translated(algorithm, **given)
     values = AlgorithmRegistry.get_algorithm(algorithm).resolve((OSFT if algorithm == "osft" else NEEDED) | given)
     called = training_arguments({"arguments": found.arguments, "values": dict(values)})
     inspect.signature(train.main).bind(**called)
     assert called["training_mode"] is TrainingMode.STEP
-    assert json.loads(called["lr_scheduler_kwargs"]) == {"a": 1}
+    assert json.loads(called["lr_scheduler_kwargs"]) == {"num_cycles": 2}
     if algorithm == "osft":
         assert called["osft_target_patterns"].split(",")[0] == "model.layers.0.self_attn.q_proj.weight"
     else:
@@ -190,11 +228,25 @@ def test_the_worker_calls_the_frameworks_main_with_what_it_takes(
     )
 
 
-def test_an_unknown_training_mode_is_named_with_those_there_are() -> None:
-    found = translated("sft", training_mode="epochs")
-    values = AlgorithmRegistry.get_algorithm("sft").resolve(NEEDED)
-    with pytest.raises(ParameterError, match="training_mode='epochs': mini-trainer knows epoch, step, token, infinite"):
-        training_arguments({"arguments": found.arguments, "values": dict(values)})
+def test_the_types_of_further_keywords_are_those_of_the_framework(model: Path) -> None:
+    from mini_trainer.setup_model_for_training import get_model_save_dtype
+    from mini_trainer.train import parse_dtype
+    from mini_trainer.training_types import TrainingMode
+
+    hints = typing.get_type_hints(real())
+    assert typing.get_args(TYPES["training_mode"]) == tuple(mode.value for mode in TrainingMode)
+    for name in TYPES.keys() - {"training_mode"}:
+        is_choice = typing.get_origin(TYPES[name]) is typing.Literal
+        kind = str if is_choice else getattr(TYPES[name], "__origin__", TYPES[name])
+        assert hints[name] in (kind, kind | None), name
+    for name in typing.get_args(TYPES["train_dtype"]):
+        assert parse_dtype(name) == getattr(torch, name)
+    for name in typing.get_args(TYPES["save_dtype"]):
+        assert get_model_save_dtype(name, str(model)) == getattr(torch, name)
+    owned = {item.argument.rpartition(".")[2] for algorithm in ("osft", "sft") for item in translated(algorithm).items}
+    declared = AlgorithmRegistry.get_algorithm("sft").declared().keys()
+    free = accepted()["TrainingArgs"] - owned - declared - WITHHELD.keys()
+    assert free <= TYPES.keys()
 
 
 def test_liger_is_refused_for_a_model_without_kernels(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

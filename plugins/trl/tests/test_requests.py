@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from importlib import metadata
 
 import pytest
 from peft import LoraConfig
@@ -9,13 +10,16 @@ from transformers import BitsAndBytesConfig
 from trl import SFTConfig
 
 from training_hub import AlgorithmRegistry, LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
+from training_hub.devices import devices
 from training_hub.errors import (
     BackendUnavailableError,
     DatasetError,
     ParameterError,
     TrainingFailedError,
 )
-from training_hub_trl.backend import TRLBackend, accepted
+from training_hub_trl import installation
+from training_hub_trl.arguments import types, withheld
+from training_hub_trl.backend import TRLBackend
 
 NEEDED = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
 ALGORITHMS = {SFTAlgorithm: {}, OSFTAlgorithm: {"unfreeze_rank_ratio": 0.25}, LoRASFTAlgorithm: {}}
@@ -50,11 +54,11 @@ def test_trackers_are_left_to_the_hub():
 
 
 def test_fields_read_from_source_are_those_of_the_classes():
-    found = accepted("lora_sft")
+    found = types("lora_sft")
     init = {field.name for field in dataclasses.fields(SFTConfig) if not field.name.startswith("_")}
-    assert found["SFTConfig"] == init
+    assert found["SFTConfig"].keys() == init
     own = {field.name for field in dataclasses.fields(LoraConfig)}
-    assert found["LoraConfig"] <= own and {"r", "use_dora", "layers_to_transform"} <= found["LoraConfig"]
+    assert {"r", "use_dora", "layers_to_transform"} <= found["LoraConfig"].keys() <= own
 
 
 def test_the_frameworks_own_arguments_pass_and_are_seen_by_it(job):
@@ -82,6 +86,27 @@ def test_the_frameworks_own_arguments_pass_and_are_seen_by_it(job):
         (lora_sft, {"finetune_vision_layers": True}, "the unsloth backend adapts both"),
         (lora_sft, {"target_modules": ["q_proj", "lm_head"]}, "lm_head"),
         (lora_sft, {"target_modules": ["nope"]}, "no layer of .* q_proj"),
+        (lora_sft, {"target_modules": ["q_proj", "q_projj"]}, "named 'q_projj'.*did you mean 'q_proj'"),
+        (lora_sft, {"rank_pattern": {"nope": 4}}, "rank_pattern=.*named 'nope'.*q_proj"),
+        (
+            lora_sft,
+            {"target_modules": ["q_proj"], "alpha_pattern": {"v_proj": 4}},
+            "named 'v_proj'.*; there are q_proj",
+        ),
+        (lora_sft, {"bias": "nope"}, "bias: expected .*lora_only.*nope"),
+        (lora_sft, {"init_lora_weights": "gausian"}, "did you mean 'gaussian'"),
+        (sft, {"max_steps": "2"}, "max_steps: expected .*; got '2'"),
+        (sft, {"torch_compile": "no"}, "torch_compile: expected .*; got 'no'"),
+        (sft, {"lr_scheduler_kwargs": {"num_cycls": 2}}, "did you mean 'num_cycles'"),
+        (sft, {"lr_scheduler": "cosine_with_min_lr"}, "needs either min_lr or min_lr_rate"),
+        (sft, {"lr_scheduler": "constant", "lr_scheduler_kwargs": {"a": 1}}, "it takes none"),
+        (sft, {"hub_token": "secret"}, "kept in the run's manifest"),
+        (sft, {"resume_from_checkpoint": "checkpoint-1"}, "give resume instead"),
+        (sft, {"max_length": 8}, "give max_seq_len"),
+        (sft, {"shuffle_dataset": True}, "the hub orders the rows"),
+        (sft, {"save_steps": 1}, "see checkpoint_at_epoch"),
+        (sft, {"fp16": True}, "it needs a GPU"),
+        (sft, {"logging_strategy": "no"}, "events are written by steps"),
         (lora_sft, {"loftq_config": {"loftq_bits": 4}}, "init_lora_weights='loftq'"),
         (osft, {"unfreeze_rank_ratio": 0.2, "target_patterns": ["nope"]}, "target_patterns: .*nope.*q_proj"),
     ],
@@ -95,6 +120,18 @@ def test_what_cannot_be_honoured_is_refused_by_name_and_leaves_nothing(job, trai
 def test_what_is_no_callback_is_refused(job):
     with pytest.raises(ParameterError, match="callbacks: expected a list of TrainingHubCallback"):
         sft(**job, callbacks=print)
+
+
+def test_what_is_withheld_are_arguments_of_the_framework():
+    assert withheld(devices()).keys() <= types("sft")["SFTConfig"].keys()
+
+
+@pytest.mark.parametrize(("name", "found"), [("trl", "2.0.0"), ("peft", "0.10.0")])
+def test_a_package_outside_the_supported_range_is_named_with_both_versions(monkeypatch, name, found):
+    real = metadata.version
+    monkeypatch.setattr(installation, "version", lambda asked: found if asked == name else real(asked))
+    reason = TRLBackend().availability().reason
+    assert f"{name} {found} is installed, and training-hub-trl" in reason and "needs" in reason
 
 
 def test_more_processes_than_devices_are_refused(job):

@@ -10,6 +10,8 @@ import pytest
 from training_hub import AlgorithmRegistry
 from training_hub.arguments import keys_of, parameters_of
 from training_hub.devices import Devices
+from training_hub.errors import BackendUnavailableError
+from training_hub_trl import installation as requirements
 from training_hub_trl import worker
 from training_hub_unsloth import backend as module
 from training_hub_unsloth import installation, rules
@@ -53,6 +55,11 @@ REFUSED = [
     (CPU, {"target_modules": ["q_proj", "lm_head"]}, "trains lm_head in full"),
     (CPU, {"full_finetuning": True}, "sft trains all weights"),
     (CPU, {"token": "secret"}, "HF_TOKEN"),
+    (CPU, {"hub_token": "secret"}, "HF_TOKEN"),
+    (GPUS, {"dtype": "bfloat16"}, "follows from bf16 and fp16"),
+    (GPUS, {"gradient_checkpointing": False}, "give use_gradient_checkpointing"),
+    (CPU, {"target_modules": "q_proj|lm_head"}, "trains lm_head in full"),
+    (CPU, {"max_length": 8}, "give max_seq_len"),
     (CPU, {"rope_scaling": {"factor": 2}}, "does without it on a CPU"),
     (CPU, {"max_seq_length": 10}, "give max_seq_len instead"),
     (CPU, {"save_guf": "q4_k_m"}, "did you mean 'save_gguf'"),
@@ -158,7 +165,7 @@ def test_an_unsupported_unsloth_is_named_with_both_versions(monkeypatch):
 
 def test_packages_outside_unsloths_caps_are_named_with_both_versions(monkeypatch):
     real = metadata.version
-    monkeypatch.setattr(installation, "version", lambda name: "5.2.0" if name == "datasets" else real(name))
+    monkeypatch.setattr(requirements, "version", lambda name: "5.2.0" if name == "datasets" else real(name))
     assert "datasets 5.2.0 is installed, and unsloth 2026.10" in installation.obstacle(CPU)
 
 
@@ -184,7 +191,7 @@ def test_no_framework_is_imported_to_translate(by_itself):
 
 def test_reading_signatures_from_source_finds_what_inspect_finds():
     assert parameters_of("training_hub_trl", "worker.py", "train") == set(inspect.signature(worker.train).parameters)
-    with pytest.raises(LookupError, match=r"no function FastLlamaModel\.nope"):
+    with pytest.raises(BackendUnavailableError, match=r"unsloth 2026.*no function FastLlamaModel\.nope"):
         parameters_of("unsloth", "models/llama.py", "FastLlamaModel.nope")
     assert "q4_k_m" in keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
 

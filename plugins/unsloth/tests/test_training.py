@@ -151,9 +151,10 @@ def test_arguments_that_unsloth_does_not_keep_to_are_said(job, events):
     assert messages == ["Unsloth changed optim from 'adamw_8bit' to 'adamw_torch_fused'"]
 
 
-def test_layers_that_the_model_has_not_are_refused_with_those_it_has(job, tmp_path):
-    with pytest.raises(ParameterError, match=r"(?s)target_modules=\['nope'\].*q_proj"):
-        lora_sft(**job, target_modules=["nope"])
+@pytest.mark.parametrize("asked", [["nope"], ["q_proj", "nope"]])
+def test_layers_that_the_model_has_not_are_refused_with_those_it_has(job, tmp_path, asked):
+    with pytest.raises(ParameterError, match=r"(?s)target_modules=.*'nope'.*q_proj"):
+        lora_sft(**job, target_modules=asked)
     assert not (tmp_path / "out").exists()
 
 

@@ -57,7 +57,7 @@ class MicroBatches(TypedDict, total=False):
     micro_batch_size: Annotated[int | None, Ge(1), Param(None, "Rows in one forward pass of one process.")]
     gradient_accumulation_steps: Annotated[int | None, Ge(1), Param(None, "Forward passes per optimizer step.")]
     flash_attention: Annotated[
-        bool | None, Param(None, "Use FlashAttention; by default where the GPU and the package are there.")
+        bool | None, Param(None, "Use the flash-attn package; by default as the backend does without being asked.")
     ]
     sample_packing: Annotated[bool, Param(False, "Put several short rows in one sequence, kept apart by the mask.")]
     bf16: Annotated[bool | None, Param(None, "Compute in bfloat16; by default where the device can.")]

@@ -136,3 +136,19 @@ def table(declared: Mapping[str, Parameter]) -> str:
         value = expectation(parameter.type).replace("|", "\\|")
         lines.append(f"| `{parameter.name}` | {value} | {default_text(parameter)} | {parameter.help} |")
     return "\n".join(lines[1:]) + "\n"
+
+
+def misfit(value: Any, kind: Any) -> str | None:
+    """Why a value that goes on as it is does not fit a type, or None: a text that could be read as a number is none.
+
+    Args:
+        value: The value.
+        kind: The type, as an annotation.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+    except ValidationError:
+        return f"expected {expectation(kind)}; got {value!r}"
+    return None

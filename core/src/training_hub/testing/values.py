@@ -16,6 +16,7 @@ TEXT = "contract"
 """A text where nothing says which."""
 
 WRITTEN: Mapping[str, Any] = {
+    "lr_scheduler_kwargs": {"num_cycles": 2},
     "master_addr": "127.0.0.1",
     "rdzv_endpoint": "127.0.0.1:29400",
     "target_modules": ["q_proj", "v_proj"],

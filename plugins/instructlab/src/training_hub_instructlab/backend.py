@@ -22,7 +22,8 @@ from training_hub.runs.directory import data_directory, read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
-from training_hub_instructlab.rules import accepted, further_problems, rules, settings
+from training_hub_instructlab.arguments import TYPES, WITHHELD, accepted, further_problems
+from training_hub_instructlab.rules import rules, settings
 
 SUPPORTED = ((0, 16), (0, 17))
 """Releases of instructlab-training that this plugin was written for: from the first, below the second."""
@@ -62,6 +63,8 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
             parameters,
             settings=settings(parameters, here, local),
             accepts=accepted(),
+            withheld=WITHHELD,
+            types=TYPES,
             launch=plan,
         )
         return replace(found, problems=(*found.problems, *further_problems(parameters)))

@@ -1,16 +1,14 @@
-"""What becomes of each hub parameter in instructlab-training, as a table, and which further keywords may be given."""
+"""What becomes of each hub parameter in instructlab-training, as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from training_hub.arguments import fields_of
 from training_hub.batches import row_length
 from training_hub.devices import Devices
-from training_hub.errors import nearest
 from training_hub.parameters import Parameters
 from training_hub.runs.directory import RunDirectory, data_directory, node_directory
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
@@ -25,27 +23,6 @@ MAX_GRAD_NORM = 1.0
 """What the framework scales gradients down to, always."""
 MAIN = "main_ds"
 """The framework's training script; as the owner of an argument: an option that it has and `TrainingArgs` has not."""
-
-_TEMPLATE = (
-    "conversations are written with the chat template in the model's directory; put yours there: chat_template.jinja"
-)
-
-HUBS_OWN: Mapping[str, str] = {
-    "process_data": "the hub makes the tokens and labels, the same as for every backend",
-    "data_process_num_cpu_procs": "the hub makes the tokens and labels",
-    "chat_tmpl_path": _TEMPLATE,
-    "use_legacy_tmpl": _TEMPLATE,
-    "mock_data": "the framework has the option and no longer acts on it",
-    "mock_data_len": "the framework has the option and no longer acts on it",
-    "pretraining_config": "give is_pretraining, block_size and document_column_name instead",
-    "on_demand_checkpointing": "every run saves its full state and ends when SIGTERM, SIGINT or a callback asks for it",
-    "lora": "sft trains all weights; adapters are trained by lora_sft",
-}
-"""Fields of the framework's `TrainingArgs` that cannot be given here, and why."""
-
-
-ELSEWHERE: Mapping[str, str] = {"resume_from_checkpoint": "give resume instead"}
-"""Keywords of other trainers, whose names are near to none of ours."""
 
 
 def rules(devices: Devices, local: int) -> dict[str, Rule]:
@@ -164,46 +141,8 @@ def settings(parameters: Parameters, devices: Devices, local: int) -> Settings:
     }
 
 
-def accepted() -> dict[str, frozenset[str]]:
-    """Further keywords by the class that takes them."""
-    return {
-        "TrainingArgs": fields_of("instructlab", "training/config.py", ("TrainingArgs",)) - {"model_config"},
-        MAIN: frozenset({"NEFTune_alpha"}),
-        "plugin": frozenset(ELSEWHERE),
-    }
-
-
-def further_problems(parameters: Parameters) -> Iterator[str]:
-    """What is wrong with further keywords that the framework knows."""
-    further = parameters.further
-    kept_out = {**HUBS_OWN, **ELSEWHERE}
-    for name in further.keys() & kept_out.keys():
-        yield f"{name}{parameters.source(name)}: it cannot be given: {kept_out[name]}"
-    deepspeed = further.get("distributed_backend", "fsdp") == "deepspeed"
-    if deepspeed and find_spec("deepspeed") is None:
-        yield (
-            "distributed_backend='deepspeed': deepspeed is not installed: "
-            'pip install "training-hub-instructlab[deepspeed]"'
-        )
-    if "deepspeed_options" in further:
-        if not deepspeed:
-            yield "deepspeed_options without distributed_backend='deepspeed': nothing would come of it; give both"
-        yield from _unknown_keys("deepspeed_options", further["deepspeed_options"], "DeepSpeedOptions")
-    if deepspeed and parameters["fsdp_options"]:
-        yield "fsdp_options with distributed_backend='deepspeed': give deepspeed_options, or leave DeepSpeed out"
-
-
 def _working_directory(parameters: Mapping[str, Any]) -> Path:
     return RunDirectory(node_directory(parameters)).logs / "instructlab"
-
-
-def _unknown_keys(name: str, given: Any, owner: str) -> Iterator[str]:
-    if not isinstance(given, Mapping):
-        yield f"{name}: expected a mapping; got {given!r}"
-        return
-    known = fields_of("instructlab", "training/config.py", (owner,))
-    for key in given.keys() - known:
-        yield f"{name}: {key!r} is none of {', '.join(sorted(known))}{nearest(str(key), known)}"
 
 
 def _betas(parameters: Mapping[str, Any]) -> list[float]:

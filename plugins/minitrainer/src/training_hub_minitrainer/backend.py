@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from training_hub.arguments import fields_of
 from training_hub.backend import Availability, FrameworkBackend
 from training_hub.batches import processes
 from training_hub.devices import devices
@@ -24,8 +23,9 @@ from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
+from training_hub_minitrainer.arguments import TYPES, accepted, further_problems, withheld
 from training_hub_minitrainer.layout import cache_directory, framework_directory, state_directory
-from training_hub_minitrainer.rules import HELD_BACK, OSFT_ONLY, contradictions, rules, settings
+from training_hub_minitrainer.rules import rules, settings
 
 DISTRIBUTION = "rhai-innovation-mini-trainer"
 SUPPORTED = (0, 9)
@@ -81,10 +81,12 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
             rules(parameters, here, local),
             parameters,
             settings=settings(parameters),
-            accepts=accepted(parameters.algorithm),
+            accepts=accepted(),
+            withheld=withheld(parameters),
+            types=TYPES,
             launch=plan,
         )
-        return replace(translation, problems=(*translation.problems, *contradictions(parameters)))
+        return replace(translation, problems=(*translation.problems, *further_problems(parameters)))
 
     def train(self, run: Run) -> TrainingResult:
         plan = run.translation.launch
@@ -128,12 +130,6 @@ def _check_state(checkpoint: Checkpoint, processes: int) -> None:
 def _environment(parameters: Parameters) -> dict[str, str]:
     # The framework loads its rows through a cache, which would grow by a copy of every dataset in the user's home.
     return {"HF_DATASETS_CACHE": str(cache_directory(parameters))}
-
-
-def accepted(algorithm: str) -> dict[str, frozenset[str]]:
-    """Further keywords by the class that takes them: the fields of mini-trainer's own argument class."""
-    fields = fields_of("mini_trainer", "training_types.py", ("TrainingArgs",))
-    return {"TrainingArgs": fields - HELD_BACK - (frozenset() if algorithm == "osft" else OSFT_ONLY)}
 
 
 def _release(text: str) -> tuple[int, ...]:

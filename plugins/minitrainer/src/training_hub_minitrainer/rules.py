@@ -8,21 +8,13 @@ from typing import Any
 
 from training_hub.devices import Devices
 from training_hub.parameters import Parameters
+from training_hub.schedules import schedule_problem
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.trackers.asked import TOLD
 from training_hub.translation import Rule, approximate, by_hub, exact, refused
 from training_hub_minitrainer.layout import framework_directory, rows_file
 
 Settings = dict[str, tuple[Any, str]]
-
-HELD_BACK = frozenset({"osft", "callbacks", "pretraining_config"})
-"""Arguments of mini-trainer that nobody can give: the algorithm says the first, the hub carries out the others."""
-REPLACED: Mapping[str, str] = {
-    "on_demand_checkpointing": "SIGTERM and SIGINT save a state to resume from in any case; leave it out",
-    "resume_from_full_state_checkpoint": "give resume instead",
-}
-"""Arguments of mini-trainer in whose place the hub has its own way."""
-OSFT_ONLY = frozenset({"osft_unfreeze_rank_ratio", "osft_target_patterns", "osft_upcast_dtype"})
 
 
 def rules(parameters: Parameters, devices: Devices, local: int) -> dict[str, Rule]:
@@ -36,34 +28,13 @@ def settings(parameters: Parameters) -> Settings:
     each_epoch = bool(parameters["validation_split"] and not parameters["validation_frequency"])
     chosen: Settings = {
         "TrainingArgs.data_path": (str(rows_file(parameters, "train")), "the tokens and labels of the rows"),
-        "TrainingArgs.osft": (_decomposes(parameters), _why_osft(parameters)),
+        "TrainingArgs.osft": (decomposes(parameters), _why_osft(parameters)),
         "TrainingArgs.validate_at_epoch": (each_epoch, "once an epoch where validation_frequency says nothing else"),
     }
     # Another trigger of the framework's own takes the place of the default one.
     if parameters.further.keys() & {"min_samples_per_validation", "validate_at_final"}:
         del chosen["TrainingArgs.validate_at_epoch"]
     return chosen
-
-
-def contradictions(parameters: Parameters) -> list[str]:
-    """Combinations of the framework's own arguments that it would pass over in silence."""
-    further, problems = parameters.further, []
-    mode = further.get("training_mode", "epoch")
-    for name, needed in (("max_steps", "step"), ("max_tokens", "token")):
-        if name in further and mode != needed:
-            problems.append(f"{name} without training_mode={needed!r}: mini-trainer would not look at it")
-        elif mode == needed and name not in further:
-            problems.append(f"training_mode={mode!r} without {name}: say where training ends")
-    if mode != "epoch" and parameters.given("num_epochs"):
-        problems.append(f"num_epochs and training_mode={mode!r} contradict each other: leave one of them out")
-    problems += [f"{name}: {instead}" for name, instead in REPLACED.items() if further.get(name)]
-    if not parameters["validation_split"]:
-        problems += [
-            f"{name} without a validation set: say which rows to validate on with validation_split"
-            for name in ("validate_at_epoch", "validate_at_final", "min_samples_per_validation")
-            if further.get(name)
-        ]
-    return problems
 
 
 def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, Rule]:
@@ -100,7 +71,10 @@ def _common(parameters: Parameters, devices: Devices, local: int) -> dict[str, R
                 else None
             ),
         ),
-        "lr_scheduler_kwargs": exact("TrainingArgs.lr_scheduler_kwargs"),
+        "lr_scheduler_kwargs": exact(
+            "TrainingArgs.lr_scheduler_kwargs",
+            refuse=lambda p: schedule_problem(p["lr_scheduler"], p["lr_scheduler_kwargs"]),
+        ),
         "warmup_steps": exact("TrainingArgs.num_warmup_steps"),
         "beta1": exact("TrainingArgs.beta1"),
         "beta2": exact("TrainingArgs.beta2"),
@@ -172,7 +146,9 @@ def _osft() -> dict[str, Rule]:
         ),
         "target_patterns": exact(
             "TrainingArgs.osft_target_patterns",
-            note="matching names are looked up in the model before training; the default goes by its model_type",
+            lambda p: p["target_patterns"] if decomposes(p) else None,
+            note="matching names are looked up in the model before training, also with unfreeze_rank_ratio=1, where "
+            "nothing more comes of them; the default goes by its model_type",
             refuse=lambda p: "there is no pattern in it" if p["target_patterns"] == [] else None,
         ),
         "use_processed_dataset": by_hub("tokens and labels are taken from the rows"),
@@ -183,7 +159,8 @@ def _osft() -> dict[str, Rule]:
     }
 
 
-def _decomposes(parameters: Mapping[str, Any]) -> bool:
+def decomposes(parameters: Mapping[str, Any]) -> bool:
+    """Whether weights are decomposed, rather than trained whole."""
     # Given 1.0 with osft, the framework would take its default of 0.5 (in 0.9: a rank ratio of 0.0 counts as none).
     return bool(parameters.get("unfreeze_rank_ratio", 1.0) < 1.0)
 
@@ -191,7 +168,7 @@ def _decomposes(parameters: Mapping[str, Any]) -> bool:
 def _why_osft(parameters: Parameters) -> str:
     if parameters.algorithm != "osft":
         return "weights are trained whole"
-    return "as the algorithm says" if _decomposes(parameters) else "with unfreeze_rank_ratio=1 nothing is protected"
+    return "as the algorithm says" if decomposes(parameters) else "with unfreeze_rank_ratio=1 nothing is protected"
 
 
 def _when(name: str, reason: Callable[[], str | None]) -> Callable[[Parameters], str | None]:

@@ -85,14 +85,12 @@ def training_arguments(job: dict[str, Any]) -> dict[str, Any]:
     from mini_trainer.training_types import TrainingArgs, TrainingMode
 
     values = dict(job["arguments"]["TrainingArgs"])
-    if isinstance(mode := values.get("training_mode"), str):
-        try:
-            values["training_mode"] = TrainingMode(mode.lower())
-        except ValueError:
-            known = ", ".join(member.value for member in TrainingMode)
-            raise ParameterError(f"training_mode={mode!r}: mini-trainer knows {known}") from None
+    if "training_mode" in values:
+        values["training_mode"] = TrainingMode(values["training_mode"])
+    # A pattern that matches nothing is a mistake also where nothing is decomposed.
+    targets = _targets(job) if values.get("osft") or job["values"].get("target_patterns") else []
     if values.get("osft"):
-        values["osft_target_patterns"] = _targets(job)
+        values["osft_target_patterns"] = targets
     arguments = TrainingArgs(**values)
     given = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
     given["lr_scheduler_kwargs"] = json.dumps(given["lr_scheduler_kwargs"] or {})

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from training_hub.arguments import fields_of
 from training_hub.backend import Availability, FrameworkBackend
 from training_hub.batches import plan_batches, processes
 from training_hub.devices import devices
@@ -18,6 +17,8 @@ from training_hub.runs.directory import read_json, write_json
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
+from training_hub_trl.arguments import types, withheld
+from training_hub_trl.installation import unmet
 from training_hub_trl.rules import rules, settings
 
 
@@ -33,10 +34,13 @@ class TRLBackend(FrameworkBackend):
         missing = [name for name in ("torch", "transformers", "trl", "peft", "datasets") if find_spec(name) is None]
         if missing:
             return Availability(False, f"{', '.join(missing)} is missing: pip install training-hub-trl")
+        if unfit := unmet("training-hub-trl"):
+            return Availability(False, f"{'; '.join(unfit)}: pip install training-hub-trl")
         return Availability(True, f"on {devices()}")
 
     def translate(self, parameters: Parameters) -> Translation:
         here = devices()
+        known = types(parameters.algorithm)
         local = processes(parameters, here)
         world_size = local * parameters["nnodes"]
         plan = plan_batches(parameters, world_size)
@@ -52,7 +56,9 @@ class TRLBackend(FrameworkBackend):
             rules(parameters.algorithm, plan, here),
             parameters,
             settings=settings(parameters, plan, here),
-            accepts=accepted(parameters.algorithm),
+            accepts={owner: frozenset(fields) for owner, fields in known.items()},
+            withheld=withheld(here),
+            types={name: kind for fields in known.values() for name, kind in fields.items()},
             batches=plan,
             launch=started,
         )
@@ -90,16 +96,3 @@ def _outcome(path: Path) -> dict[str, Any]:
         return {"checkpoint": None, "merged_checkpoint": None, "metrics": {}}
     outcome: dict[str, Any] = read_json(path)
     return outcome
-
-
-def accepted(algorithm: str) -> dict[str, frozenset[str]]:
-    """Further keywords by the class that takes them: the fields of TRL's and PEFT's own argument classes."""
-    classes = {
-        "SFTConfig": fields_of("trl", "trainer/sft_config.py", ("SFTConfig",))
-        | fields_of("trl", "trainer/base_config.py", ("_BaseConfig",))
-        | fields_of("transformers", "training_args.py", ("TrainingArguments",)),
-        "from_pretrained": frozenset({"revision", "attn_implementation"}),
-    }
-    if algorithm == "lora_sft":
-        classes["LoraConfig"] = fields_of("peft", "tuners/lora/config.py", ("LoraConfig",))
-    return classes

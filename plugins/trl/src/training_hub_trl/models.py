@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
 from peft import AutoPeftModelForCausalLM, LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
 
-from training_hub.errors import ModelError, ModelNotFoundError, ParameterError
+from training_hub.errors import ModelError, ModelNotFoundError, ParameterError, nearest
 from training_hub_trl.osft import decompose
 
 T = TypeVar("T")
@@ -84,21 +88,47 @@ def _adapted(model: PreTrainedModel, job: dict[str, Any]) -> Any:
     settings = {name: value for name, value in job["arguments"]["LoraConfig"].items() if value is not None}
     # PEFT draws the adapter's initial weights here.
     torch.manual_seed(job["values"]["seed"])
-    try:
-        return get_peft_model(model, construct(LoraConfig, {"task_type": "CAUSAL_LM", **settings}))
-    except ValueError as error:
-        raise unmatched(error, model, job) from error
+    config = construct(LoraConfig, {"task_type": "CAUSAL_LM", **settings})
+    with checked_adapter(model, job):
+        return get_peft_model(model, config)
 
 
-def unmatched(error: Exception, model: PreTrainedModel, job: dict[str, Any]) -> Exception:
-    """The error to raise for one of PEFT's: where target_modules matches nothing, one that has the names it could."""
-    if "arget modules" not in str(error):
-        return error
+@contextmanager
+def checked_adapter(model: PreTrainedModel, job: dict[str, Any]) -> Iterator[None]:
+    """While PEFT puts an adapter on a model: refuse what it refuses, and names that match nothing.
+
+    PEFT itself refuses a list of names only where none of them matches, and drops the others.
+
+    Raises:
+        ParameterError: PEFT refuses the adapter, or one of `target_modules`, or a key of `rank_pattern` or
+            `alpha_pattern`, matches no layer.
+    """
     endings = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
-    return ParameterError(
-        f"target_modules={job['values']['target_modules']!r}: no layer of {job['values']['model_path']} has such a "
-        f"name; its layers are named {', '.join(endings)}"
-    )
+    values = job["values"]
+
+    def matches_nothing(parameter: str, name: Any, names: list[str]) -> ParameterError:
+        return ParameterError(
+            f"{parameter}={values[parameter]!r}: no layer of {values['model_path']} that it could mean is named "
+            f"{name!r}{nearest(str(name), names)}; there are {', '.join(names)}"
+        )
+
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        if "arget modules" in str(error):
+            raise matches_nothing("target_modules", values["target_modules"], endings) from error
+        raise ParameterError(f"PEFT refuses the adapter: {error}") from error
+    layers = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    asked = values["target_modules"]
+    for name in [] if isinstance(asked, str) else asked or []:
+        if not any(f".{layer}".endswith(f".{name}") for layer in layers):
+            raise matches_nothing("target_modules", name, endings)
+    adapted = sorted({layer.rpartition(".")[2] for layer in layers})
+    for parameter in ("rank_pattern", "alpha_pattern"):
+        for pattern in values[parameter] or {}:
+            # As PEFT's get_pattern_key.
+            if not any(re.match(rf"(.*\.)?({pattern})$", layer) for layer in layers):
+                raise matches_nothing(parameter, pattern, adapted)
 
 
 def save_merged(job: dict[str, Any], adapter: Path, directory: Path) -> None:

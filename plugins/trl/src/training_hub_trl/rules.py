@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, get_args
 
 from training_hub.arguments import fields_of
 from training_hub.batches import BatchPlan
 from training_hub.devices import Devices
+from training_hub.errors import nearest
 from training_hub.parameters import Parameters
+from training_hub.schedules import schedule_problem
 from training_hub.trackers.asked import PARAMETERS as TRACKERS
 from training_hub.trackers.asked import TOLD
 from training_hub.translation import Rule, approximate, by_hub, exact, refused
+from training_hub_trl.arguments import types
 
 Settings = dict[str, tuple[Any, str]]
 
@@ -109,7 +113,10 @@ def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         ),
         "learning_rate": exact("SFTConfig.learning_rate"),
         "lr_scheduler": exact("SFTConfig.lr_scheduler_type"),
-        "lr_scheduler_kwargs": exact("SFTConfig.lr_scheduler_kwargs"),
+        "lr_scheduler_kwargs": exact(
+            "SFTConfig.lr_scheduler_kwargs",
+            refuse=lambda p: schedule_problem(p["lr_scheduler"], p["lr_scheduler_kwargs"]),
+        ),
         "warmup_steps": exact("SFTConfig.warmup_steps"),
         "beta1": exact("SFTConfig.adam_beta1"),
         "beta2": exact("SFTConfig.adam_beta2"),
@@ -211,12 +218,7 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "use_rslora": exact("LoraConfig.use_rslora"),
         "use_dora": exact("LoraConfig.use_dora"),
         "init_lora_weights": exact(
-            "LoraConfig.init_lora_weights",
-            refuse=lambda p: (
-                "PEFT draws these weights from activations on rows, which is not done here"
-                if p["init_lora_weights"] in ("eva", "corda", "lora_ga")
-                else None
-            ),
+            "LoraConfig.init_lora_weights", refuse=lambda p: no_such_start(p["init_lora_weights"])
         ),
         "rank_pattern": exact("LoraConfig.rank_pattern"),
         "alpha_pattern": exact("LoraConfig.alpha_pattern"),
@@ -238,6 +240,7 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "flash_attention": exact(
             "from_pretrained.attn_implementation",
             lambda p: "flash_attention_2" if p["flash_attention"] else "sdpa",
+            note="by default PyTorch's own attention (SDPA)",
             refuse=_when("flash_attention", lambda: _flash(devices)),
         ),
         "sample_packing": approximate(
@@ -284,6 +287,23 @@ def _lora(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
 def _when(name: str, reason: Callable[[], str | None]) -> Callable[[Parameters], str | None]:
     """Refuse the parameter for a reason, where it is switched on."""
     return lambda parameters: reason() if parameters[name] else None
+
+
+def no_such_start(name: bool | str) -> str | None:
+    """Why an adapter cannot start so, or None."""
+    if isinstance(name, bool) or re.fullmatch(r"pissa_niter_\d+", name):
+        return None
+    if name in ("eva", "corda", "lora_ga"):
+        return "PEFT draws these weights from activations on rows, which is not done here"
+    if name == "loftq":
+        return None if find_spec("scipy") else "PEFT needs scipy for it: pip install scipy"
+    kinds = get_args(types("lora_sft")["LoraConfig"]["init_lora_weights"])
+    known = {choice for kind in kinds for choice in get_args(kind) if choice.isalpha()}
+    return (
+        None
+        if name in known
+        else f"PEFT knows no such start{nearest(name, known)}; there are {', '.join(sorted(known))}"
+    )
 
 
 def _liger(devices: Devices) -> str | None:

@@ -8,21 +8,22 @@ from training_hub.arguments import fields_of, keys_of, parameters_of
 from training_hub.devices import Devices
 from training_hub.errors import nearest
 from training_hub.parameters import Parameters
-from training_hub_trl.backend import accepted as accepted_by_trl
+from training_hub_trl import arguments as trl
 
 EXPORT = "export"
 """Owner of what this plugin itself does after training."""
 
 _LOADER = "models/loader.py"
-_REFUSED: Mapping[str, str] = {
+_WITHHELD: Mapping[str, str] = {
     "full_finetuning": "this backend trains adapters; sft trains all weights",
     "token": "a secret given here would be kept in the run's manifest; set HF_TOKEN in the environment",
-    "push_to_hub": "a run only writes to ckpt_output_dir; upload from there with `hf upload`",
+    "dtype": "what the model is held in follows from bf16 and fp16",
+    **dict.fromkeys(("gradient_checkpointing", "activation_checkpointing"), "give use_gradient_checkpointing instead"),
     "fast_inference": "it is for generating, by vLLM, and would take the GPU's memory from training",
 }
 _NO_KEYWORDS: Mapping[str, frozenset[str]] = {
     # What the hub hands over itself, and what only means something to somebody who holds the objects.
-    "from_pretrained": frozenset({"model_name", "on_model_resolved", "auto_model", "auto_config", "dtype"}),
+    "from_pretrained": frozenset({"model_name", "on_model_resolved", "auto_model", "auto_config"}),
     "get_peft_model": frozenset({"model", "max_seq_length", "task_type"}),
     "save_pretrained_gguf": frozenset(
         {"save_directory", "tokenizer", "quantization_method", "is_main_process", "state_dict", "save_function"}
@@ -35,38 +36,39 @@ def accepted() -> dict[str, frozenset[str]]:
     """Further keywords by the function or class of Unsloth, PEFT or TRL that takes them.
 
     Raises:
-        LookupError: Unsloth's source has another layout than that of the supported releases.
+        BackendUnavailableError: Unsloth's source has another layout than that of the supported releases.
     """
+    of_trl = trl.types("lora_sft")
     found = {
         "get_peft_model": parameters_of("unsloth", "models/llama.py", "FastLlamaModel.get_peft_model")
         | parameters_of("unsloth", "models/vision.py", "FastBaseModel.get_peft_model")
-        | fields_of("peft", "tuners/lora/config.py", ("LoraConfig",)),
+        | frozenset(of_trl["LoraConfig"]),
         "from_pretrained": parameters_of("unsloth", _LOADER, "FastLanguageModel.from_pretrained")
         | parameters_of("unsloth", _LOADER, "FastModel.from_pretrained"),
-        "SFTConfig": accepted_by_trl("lora_sft")["SFTConfig"],
+        "SFTConfig": frozenset(of_trl["SFTConfig"]),
         EXPORT: frozenset({"save_gguf"}),
         "save_pretrained_gguf": parameters_of("unsloth", "save.py", "unsloth_save_pretrained_gguf"),
     }
     return {owner: names - _NO_KEYWORDS.get(owner, frozenset()) for owner, names in found.items()}
 
 
-def refusals(parameters: Parameters, devices: Devices) -> list[str]:
-    """Why some further keywords cannot be honoured, though Unsloth has arguments of these names."""
-    problems = []
+def withheld(parameters: Parameters, devices: Devices) -> dict[str, str]:
+    """Arguments that are not to be given as further keywords here, and why."""
     idle = _idle_on_cpu() if devices.kind == "cpu" else frozenset()
-    for name, value in parameters.further.items():
-        reason = _REFUSED.get(name) if value else None
-        if not reason and name in idle:
-            reason = "Unsloth does without it on a CPU"
-        if not reason and name != "save_gguf" and "save_gguf" not in parameters.further and name in _gguf_alone():
-            reason = "it says how a GGUF file is made; say which one with save_gguf, for instance save_gguf='q4_k_m'"
-        if reason:
-            problems.append(f"{name}{parameters.source(name)}: the unsloth backend cannot honour it: {reason}")
-    return problems + _unknown_gguf(parameters)
+    of_no_file = _gguf_alone() - {"save_gguf"} if "save_gguf" not in parameters.further else frozenset()
+    return {
+        **trl.withheld(devices),
+        **dict.fromkeys(
+            of_no_file,
+            "it says how a GGUF file is made; say which one with save_gguf, for instance save_gguf='q4_k_m'",
+        ),
+        **dict.fromkeys(idle, "Unsloth does without it on a CPU"),
+        **_WITHHELD,
+    }
 
 
-def _unknown_gguf(parameters: Parameters) -> list[str]:
-    """Kinds of GGUF file that Unsloth does not make; it would say so only after training."""
+def unknown_gguf(parameters: Parameters) -> list[str]:
+    """What is wrong with the kinds of GGUF file asked for; Unsloth would say so only after training."""
     wanted = parameters.further.get("save_gguf") or []
     plain = keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
     with_matrix = keys_of("unsloth", "save.py", "IMATRIX_QUANTS")

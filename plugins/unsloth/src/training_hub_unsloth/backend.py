@@ -14,8 +14,9 @@ from training_hub.parameters import Parameters
 from training_hub.runs.result import TrainingResult
 from training_hub.runs.run import Run
 from training_hub.translation import Translation, translate
+from training_hub_trl.arguments import types
 from training_hub_trl.backend import TRLBackend, carry_out
-from training_hub_unsloth.arguments import accepted, refusals
+from training_hub_unsloth.arguments import accepted, unknown_gguf, withheld
 from training_hub_unsloth.installation import obstacle
 from training_hub_unsloth.rules import rules, settings
 
@@ -58,10 +59,12 @@ class UnslothLoRABackend(FrameworkBackend):
             parameters,
             settings=settings(parameters, plan, here),
             accepts=accepted(),
+            withheld=withheld(parameters, here),
+            types={name: kind for fields in types(parameters.algorithm).values() for name, kind in fields.items()},
             launch=launch,
             batches=plan,
         )
-        return replace(translation, problems=(*translation.problems, *refusals(parameters, here)))
+        return replace(translation, problems=(*translation.problems, *unknown_gguf(parameters)))
 
     def train(self, run: Run) -> TrainingResult:
         from training_hub_unsloth.worker import train

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import version
 from importlib.util import find_spec
 
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from training_hub.devices import Devices
+from training_hub_trl.installation import unmet
 
 SUPPORTED = SpecifierSet(">=2026.10.9,<2026.11")
 """Releases of Unsloth that this plugin is written for."""
 
 _NEEDED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "training_hub_trl")
-_CAPPED = ("datasets", "peft", "transformers", "trl")
+_CAPPED = ("datasets", "peft", "transformers", "trl", "unsloth_zoo")
 _INSTALL = 'pip install "training-hub[unsloth]"'
 
 
@@ -28,7 +28,8 @@ def obstacle(devices: Devices) -> str | None:
             f"unsloth {found} is installed, and this plugin is written for {SUPPORTED}: "
             f'pip install "unsloth{SUPPORTED}", or install the release of training-hub-unsloth that fits'
         )
-    if unfit := _unfit(found):
+    # Another framework in the same environment may have brought other versions.
+    if unfit := [*unmet("unsloth", *_CAPPED), *unmet("training-hub-trl")]:
         return f"{'; '.join(unfit)}: give Unsloth an environment of its own, or {_INSTALL}"
     if devices.kind == "mps":
         return (
@@ -37,20 +38,3 @@ def obstacle(devices: Devices) -> str | None:
     if devices.kind == "cuda" and sys.platform != "win32" and find_spec("triton") is None:
         return "Unsloth's kernels need Triton, which is not installed: pip install triton"
     return None
-
-
-def _unfit(unsloth: str) -> list[str]:
-    """Packages whose versions Unsloth's own metadata rules out: another framework may have brought them."""
-    problems = []
-    # It has hundreds, most of them for one kind of GPU.
-    for text in filter(lambda text: text.startswith(_CAPPED), requires("unsloth") or ()):
-        needed = Requirement(text)
-        if needed.name not in _CAPPED or (needed.marker and not needed.marker.evaluate({"extra": ""})):
-            continue
-        try:
-            found = version(needed.name)
-        except PackageNotFoundError:
-            continue
-        if not needed.specifier.contains(found, prereleases=True):
-            problems.append(f"{needed.name} {found} is installed, and unsloth {unsloth} needs {needed.specifier}")
-    return problems

@@ -9,7 +9,7 @@ from transformers import AutoConfig
 from unsloth import DEVICE_TYPE, FastLanguageModel, FastVisionModel
 
 from training_hub.errors import ModelError, ModelNotFoundError, ParameterError
-from training_hub_trl.models import check_generation_config, unmatched
+from training_hub_trl.models import check_generation_config, checked_adapter
 
 
 def load_model(job: dict[str, Any]) -> Any:
@@ -18,7 +18,7 @@ def load_model(job: dict[str, Any]) -> Any:
     Raises:
         ModelNotFoundError: It is neither here nor on the hub.
         ModelError: Unsloth cannot train such a model here.
-        ParameterError: target_modules matches nothing, or asks for layers that the model has not.
+        ParameterError: See `checked_adapter`; or vision layers are asked for, and the model has none.
     """
     path, loading = job["values"]["model_path"], dict(job["arguments"]["from_pretrained"])
     adapter = {name: value for name, value in job["arguments"]["get_peft_model"].items() if value is not None}
@@ -37,11 +37,8 @@ def load_model(job: dict[str, Any]) -> Any:
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
     check_generation_config(model, path)
-    try:
+    with checked_adapter(model, job):
         return kind.get_peft_model(model, **(_for_vision(adapter) if sees else adapter))
-    except (TypeError, ValueError) as error:
-        known = unmatched(error, model, job)
-        raise known if known is not error else ParameterError(f"Unsloth refuses the adapter: {error}") from error
 
 
 def has_vision(path: str, *, trust_remote_code: bool) -> bool:

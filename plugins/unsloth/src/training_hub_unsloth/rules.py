@@ -53,9 +53,11 @@ def rules(plan: BatchPlan, devices: Devices, *, launched: bool = True) -> dict[s
         ),
         "init_lora_weights": replace(shared["init_lora_weights"], refuse=_no_such_start),
         "bnb_4bit_quant_type": by_hub(
-            "nf4 is what Unsloth quantises to", refuse=_four_bit("bnb_4bit_quant_type", "nf4")
+            "nf4 is what Unsloth quantises 4-bit weights to", refuse=_four_bit("bnb_4bit_quant_type", "nf4")
         ),
-        "bnb_4bit_use_double_quant": by_hub("Unsloth always does", refuse=_four_bit("bnb_4bit_use_double_quant", True)),
+        "bnb_4bit_use_double_quant": by_hub(
+            "with 4-bit weights Unsloth always does", refuse=_four_bit("bnb_4bit_use_double_quant", True)
+        ),
         "bnb_4bit_compute_dtype": by_hub(
             "4-bit weights are computed in what everything is computed in",
             refuse=lambda p: (
@@ -151,16 +153,17 @@ def _four_bit(name: str, only: Any) -> Callable[[Parameters], str | None]:
 
 
 def _trained_in_full(parameters: Parameters) -> str | None:
-    found = {"embed_tokens", "lm_head"} & set(parameters["target_modules"] or ())
-    if isinstance(parameters["target_modules"], str) or not found:
+    # In a list as an entry, in a pattern as a part of it.
+    found = [name for name in ("embed_tokens", "lm_head") if name in (parameters["target_modules"] or ())]
+    if not found:
         return None
-    return f"Unsloth trains {' and '.join(sorted(found))} in full instead; give modules_to_save for that"
+    return f"Unsloth trains {' and '.join(found)} in full instead; give modules_to_save for that"
 
 
 def _no_such_start(parameters: Parameters) -> str | None:
     name = str(parameters["init_lora_weights"])
     if name != "loftq":
-        return _STARTS_THAT_NEED_DATA.get(name)
+        return _STARTS_THAT_NEED_DATA.get(name) or trl.no_such_start(parameters["init_lora_weights"])
     if not parameters["loftq_config"]:
         return "it needs loftq_config, for instance {'loftq_bits': 4}"
     missing = [package for package in ("bitsandbytes", "scipy") if not find_spec(package)]
