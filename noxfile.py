@@ -21,6 +21,8 @@ ROOT = Path(__file__).parent
 WHEELS = ROOT / "dist"
 PLUGINS = ("trl", "instructlab", "minitrainer", "unsloth")
 PACKAGES = {"core": ROOT / "core", **{name: ROOT / "plugins" / name for name in PLUGINS}}
+# By plugin, those of its extras for a GPU that are wheels on the package index. Unsloth asks for its own.
+GPU_EXTRAS = {"trl": "liger,quantised", "instructlab": "liger", "minitrainer": "liger"}
 EXAMPLES = {name: ROOT / "tests" / "plugins" / name for name in ("good", "broken")}
 FAULT_SEED = os.environ.get("TRAINING_HUB_FAULT_SEED") or str(random.randrange(10**6))
 # Compiled files are kept, whatever this shell says: hundreds of processes import torch.
@@ -90,6 +92,23 @@ def with_framework(session: nox.Session, plugin: str) -> None:
 
 def has_gpu() -> bool:
     return shutil.which("nvidia-smi") is not None
+
+
+def for_a_gpu(plugin: str) -> list[str]:
+    """Requirements for what a plugin can do on a GPU alone; flash-attn only where PIP_FIND_LINKS has a wheel of it.
+
+    The package index has flash-attn as source, which takes CUDA's compiler and up to hours.
+    """
+    extras = [f"training-hub-{plugin}[{GPU_EXTRAS[plugin]}]"] if plugin in GPU_EXTRAS else []
+    folders = [Path(link) for link in os.environ.get("PIP_FIND_LINKS", "").split()]
+    given = any(path for folder in folders for path in folder.glob("flash_attn-*.whl"))
+    return [*extras, *(["--only-binary=flash-attn", "flash-attn"] if given else [])]
+
+
+def has_flash_attention(session: nox.Session) -> bool:
+    """Whether it can be imported: a wheel made for another torch cannot."""
+    code = "try:\n    import flash_attn\nexcept ImportError:\n    print('missing')"
+    return "missing" not in str(session.run("python", "-c", code, silent=True))
 
 
 @nox.session
@@ -227,7 +246,8 @@ def wheelhouse(session: nox.Session, plugin: str) -> None:
     install(session, "pip")
     pinned = [] if plugin == "unsloth" else [f"--constraint={ROOT / 'constraints.txt'}"]
     tools = ("nox", "uv", "virtualenv", "build", "hatchling", "pip", *PYTEST)
-    session.run("python", "-m", "pip", "wheel", "--quiet", f"--wheel-dir={directory}", *pinned, *built, *tools)
+    asked = [*built, *for_a_gpu(plugin), *tools]
+    session.run("python", "-m", "pip", "wheel", "--quiet", f"--wheel-dir={directory}", *pinned, *asked)
     session.log(f"there: PIP_NO_INDEX=1 PIP_FIND_LINKS={directory} python -m nox -s 'gpu({plugin})'")
 
 
@@ -240,11 +260,17 @@ def gpu(session: nox.Session, plugin: str) -> None:
         session.run("python", "tests/parity/report.py", str(cells))
         return
     with_framework(session, plugin)
-    install(session, *PYTEST)
-    session.run("pytest", "tests/gpu", f"plugins/{plugin}/tests/test_contract.py", *session.posargs, env=OFFLINE)
-    session.run("python", "tests/parity/run_cells.py", plugin, str(cells), env=OFFLINE)
-    cost = ("benchmarks/overhead.py", "--pairs=4") if plugin == "trl" else ("benchmarks/cost.py", plugin)
-    session.run("python", *cost, env=OFFLINE)
+    # Without constraints, for torch is there, and stays as it is.
+    install(session, *PYTEST, *for_a_gpu(plugin), constraints=Path(os.devnull))
+    environment = dict(OFFLINE)
+    if plugin == "minitrainer" and not has_flash_attention(session):
+        session.log("flash-attn cannot be imported: mini-trainer does without, by its own switch TESTING=true")
+        environment["TESTING"] = "true"
+    session.run("pytest", "tests/gpu", f"plugins/{plugin}/tests/test_contract.py", *session.posargs, env=environment)
+    session.run("python", "tests/parity/run_cells.py", plugin, str(cells), env=environment)
+    # So long that the start, which the figures include, is a small part of it.
+    cost = ("overhead.py", "--pairs=4", "--epochs=20") if plugin == "trl" else ("cost.py", plugin, "--epochs=10")
+    session.run("python", f"benchmarks/{cost[0]}", *cost[1:], env=environment)
 
 
 @nox.session

@@ -93,7 +93,8 @@ def test_a_quantised_base_learns(train, backend, bits):
 
 
 @needs("flash_attn")
-@pytest.mark.parametrize("backend", for_lora)
+# Unsloth uses FlashAttention wherever it is installed, and refuses to do without.
+@pytest.mark.parametrize("backend", [name for name in for_lora if name != "unsloth"])
 def test_flash_attention_gives_the_losses_of_sdpa(train, backend):
     fast = train("lora_sft", backend, "flash", flash_attention=True)
     assert fast == pytest.approx(train("lora_sft", backend, flash_attention=False), abs=2e-2)
@@ -101,7 +102,9 @@ def test_flash_attention_gives_the_losses_of_sdpa(train, backend):
 
 @pytest.mark.parametrize("backend", for_lora)
 def test_packing_keeps_rows_apart(train, backend):
-    train("lora_sft", backend, sample_packing=True)
+    packed = train("lora_sft", backend, "packed", sample_packing=True)
+    # Each first step has all rows; ones that saw their neighbours would move its loss by 0.025 or more.
+    assert packed[0] == pytest.approx(train("lora_sft", backend)[0], abs=5e-3)
 
 
 @several_gpus

@@ -86,7 +86,10 @@ def main() -> None:
         run(cell, directory, environment)
         return
     directory.mkdir(parents=True, exist_ok=True)
+    # Whatever fails now must not leave an older run's figures to be judged.
     shutil.rmtree(directory / environment, ignore_errors=True)
+    for older in directory.glob(f"{environment}-*.json"):
+        older.unlink()
     make_inputs(directory)
     on_gpus = devices().kind == "cuda"
     flags = ["--short"] if "--short" in sys.argv else []
