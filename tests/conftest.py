@@ -18,7 +18,8 @@ def model(tmp_path):
     (path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (path / "tokenizer.json").write_text("{}")
     (path / "chat_template.jinja").write_text("{{ messages }}")
-    (path / "model.safetensors").write_bytes(b"x" * 1000)
+    header = json.dumps({"a": {"dtype": "U8", "shape": [900], "data_offsets": [0, 900]}}).ljust(92).encode()
+    (path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(900))
     return path
 
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from training_hub import SFTAlgorithm, TrainingHubError
+from training_hub import LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, TrainingHubError
 from training_hub.errors import (
     DatasetError,
     DatasetNotFoundError,
@@ -20,9 +20,9 @@ from training_hub.runs.directory import RunDirectory
 
 @pytest.fixture
 def check(model, rows, tmp_path):
-    def checked(**values):
+    def checked(algorithm=SFTAlgorithm, **values):
         given = {"model_path": model, "data_path": rows, "ckpt_output_dir": tmp_path / "out", **values}
-        return check_request(SFTAlgorithm.resolve(given))
+        return check_request(algorithm.resolve(given))
 
     return checked
 
@@ -79,6 +79,44 @@ def test_a_config_that_is_no_json(check, model):
         check()
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_file_of_the_tokenizer_that_is_no_json(check, model, name):
+    (model / name).write_text('{"a": ')
+    with pytest.raises(ModelError, match=rf"{name}: this is no JSON"):
+        check()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda whole: whole[:500], "it was cut off: 500 bytes of 1000 are there"),
+        (lambda whole: whole[:50], "no safetensors file, or one that was cut off"),
+        (lambda whole: whole[:5], "no safetensors file, or one that was cut off"),
+        (lambda whole: b"version https://git-lfs.github.com/spec/v1", "no safetensors file, or one that was cut off"),
+        (lambda whole: whole[:8] + b"x" * 992, "the header of this safetensors file is broken"),
+        (lambda whole: whole[:8] + b"[1]".ljust(992), "the header of this safetensors file is broken"),
+    ],
+)
+def test_weights_that_are_broken_are_found_by_their_header(check, model, content, said):
+    weights = model / "model.safetensors"
+    weights.write_bytes(content(weights.read_bytes()))
+    with pytest.raises(ModelError, match=f"{weights}: .*{said}.*; copy the model again"):
+        check()
+
+
+def test_an_index_of_weights_that_names_none(check, model):
+    (model / "model.safetensors.index.json").write_text('{"weight_map": []}')
+    with pytest.raises(ModelError, match=r"index\.json: there is no mapping weight_map"):
+        check()
+
+
+def test_a_model_and_rows_below_home_are_found(check, model, rows, monkeypatch):
+    monkeypatch.setenv("HOME", str(model.parent))
+    request = check(model_path=f"~/{model.name}", data_path=f"~/{rows.name}", ckpt_output_dir="~/out")
+    assert (request.model.path, request.data.path) == (str(model), str(rows))
+    assert request.directory.path == model.parent / "out"
+
+
 def test_conversations_need_a_chat_template(check, model):
     (model / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template.*chat_template.jinja"):
@@ -121,6 +159,58 @@ def test_bad_rows_are_named_with_file_and_line(check, rows):
     with pytest.raises(DatasetError) as raised:
         check()
     assert f"{rows}:2" in str(raised.value) and f"{rows}:3" in str(raised.value)
+
+
+def test_rows_that_cannot_be_used_are_those_of_the_parameter_that_names_them(check, rows, tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "bad.jsonl").write_text("{\n")
+    for wrong in ("nope.jsonl", ".", "rows.csv", "empty.jsonl", "bad.jsonl"):
+        with pytest.raises(UserError) as raised:
+            check(LoRASFTAlgorithm, eval_data_path=tmp_path / wrong)
+        assert str(raised.value).startswith("eval_data_path: ")
+        with pytest.raises(UserError) as raised:
+            check(LoRASFTAlgorithm, data_path=tmp_path / wrong, eval_data_path=rows)
+        assert str(raised.value).startswith("data_path: ")
+        assert isinstance(raised.value, FileNotFoundError if wrong in ("nope.jsonl", "empty.jsonl") else DatasetError)
+
+
+def test_a_field_that_the_rows_do_not_have_is_named_with_its_parameter(check, rows):
+    with pytest.raises(DatasetError, match="no key 'nope', which field_messages names; its keys are 'messages'"):
+        check(LoRASFTAlgorithm, field_messages="nope")
+    with pytest.raises(DatasetError, match="'nope' is missing, which field_messages names"):
+        check(LoRASFTAlgorithm, field_messages="nope", dataset_type="messages")
+    rows.write_text('{"question": "a", "answer": "b"}')
+    with pytest.raises(DatasetError, match="no key 'nope', which field_instruction names; its keys are 'question'"):
+        check(LoRASFTAlgorithm, field_instruction="nope")
+    with pytest.raises(DatasetError, match="'nope' is missing, which field_output names"):
+        check(LoRASFTAlgorithm, field_instruction="question", field_output="nope")
+
+
+@pytest.mark.parametrize("config", [{"vocab_size": 10}, {"text_config": {"vocab_size": 10}}])
+def test_tokens_that_the_model_does_not_know_are_bad_rows(check, model, rows, config):
+    good = {"input_ids": [0, 9], "labels": [-100, 9]}
+    bad = [{"input_ids": [0, 10], "labels": [-100, 9]}, {"input_ids": [0, 9], "labels": [-100, 10]}]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in (good, *bad)))
+    processed = {"unfreeze_rank_ratio": 0.5, "use_processed_dataset": True}
+    assert check(OSFTAlgorithm, **processed).data.rows == 3
+    (model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DatasetError) as raised:
+        check(OSFTAlgorithm, **processed)
+    assert f"{rows}:2: 'input_ids' holds 10; expected tokens of the model, which are 0 to 9" in str(raised.value)
+    assert f"{rows}:3: 'labels' holds 10; expected tokens of the model, which are 0 to 9, or -100" in str(raised.value)
+    rows.write_text(json.dumps(good) + "\n")
+    assert check(OSFTAlgorithm, **processed).data.rows == 1
+
+
+def test_a_directory_for_processed_rows_that_cannot_be_written(check, rows):
+    for place in (rows, rows / "data"):
+        with pytest.raises(OutputDirectoryError, match=f"data_output_dir={place}: {rows} is a file, not a directory"):
+            check(data_output_dir=place)
+    check(data_output_dir=rows.parent / "new" / "data")
+    if os.path.exists("/proc/self"):
+        with pytest.raises(OutputDirectoryError, match="data_output_dir"):
+            check(data_output_dir="/proc/self/data")
 
 
 def test_an_output_directory_with_another_run_is_refused(check, tmp_path):

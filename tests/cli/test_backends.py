@@ -100,6 +100,14 @@ def test_the_demo_of_a_plugin_is_run(plugins: Any, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().out == f"in {tmp_path}\n"
 
 
+def test_a_demo_is_not_written_over_a_file(plugins: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugins(plugin("a", demo=lambda **_: pytest.fail("it was started")))
+    (tmp_path / "rows.jsonl").write_text("mine")
+    for place in (tmp_path / "rows.jsonl", tmp_path / "rows.jsonl" / "demo"):
+        assert main(["demo", "--output-dir", str(place)]) == 2
+        assert f"error: --output-dir={place}: {tmp_path / 'rows.jsonl'} is a file" in capsys.readouterr().err
+
+
 def test_without_a_demo_the_command_that_installs_one_is_said(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
     plugins(plugin("a"), broken={"b": PluginError("plugin 'b' is switched off")})
     assert main(["demo"]) == 2

@@ -84,6 +84,17 @@ def test_a_wrong_value_is_refused_with_its_line(
     assert f"num_epochs: expected a whole number of at least 1; got 0 (from file {path}:2)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ["learning_rate: true", "num_epochs: false", "save_final_checkpoint: 'no'"])
+def test_true_and_false_are_neither_numbers_nor_texts(
+    line: str, config: Any, translating: Any, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = config(f"seed: 1\n{line}\n")
+    assert main(["train", "sft", *options, "--config", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert f"{line.partition(':')[0]}: expected" in said and f"(from file {path}:2)" in said
+    assert not translating.seen
+
+
 def test_what_a_backend_cannot_honour_is_refused_with_its_line(
     config: Any, translating: Any, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -209,6 +209,14 @@ def test_a_broken_list_says_how_to_write_one(capsys: pytest.CaptureFixture[str],
     assert "target_patterns: '[a' is neither JSON nor YAML" in capsys.readouterr().err
 
 
+def test_a_mapping_that_has_a_key_twice_is_refused(capsys: pytest.CaptureFixture[str], recording: Any) -> None:
+    twice = ["--lr-scheduler-kwargs", "{num_cycles: 1, num_cycles: 2}"]
+    assert main(["train", "sft", *twice, *as_options(base("sft"))]) == 2
+    said = capsys.readouterr().err
+    assert "lr_scheduler_kwargs" in said and "num_cycles is given twice" in said
+    assert not recording.seen
+
+
 class Preferences(TypedDict, total=False):
     """Preferences."""
 

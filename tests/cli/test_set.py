@@ -50,6 +50,7 @@ def test_a_parameter_is_read_like_its_option(recording: Any) -> None:
         (["--set", "=1"], "expected NAME=VALUE"),
         (["--set", "tag=1", "--set", "tag=2"], "--set tag: it is given twice"),
         (["--set", "tag=[1"], "--set tag=[1: the value is no YAML"),
+        (["--set", "tag={a: [{b: 1, b: 2}]}"], "the value is no YAML: b is given twice"),
         (["--set", "seed=1", "--seed", "2"], "seed: --set and --seed both give it"),
     ],
 )

@@ -39,7 +39,7 @@ def test_every_bad_row_is_counted_and_the_first_twenty_are_shown(write: Write) -
     assert (error.count, len(error.problems), error.rows) == (32, 20, 33)
     assert error.problems[0].startswith(f"{path}:2: broken JSON at column 2")
     assert error.problems[1] == f"{path}:3: 'messages' is empty; expected at least a user and an assistant message"
-    assert str(error).startswith(f"32 of the 33 rows of {path} cannot be trained on:\n  {path}:2: ")
+    assert str(error).startswith(f"data_path: 32 of the 33 rows of {path} cannot be trained on:\n  {path}:2: ")
     assert str(error).endswith("... and 12 more")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 

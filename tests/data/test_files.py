@@ -72,6 +72,7 @@ def test_a_broken_list_says_where(write: Write, text: str, place: str, problem: 
     ("line", "problem"),
     [
         (b'{"a": }', "broken JSON at column 7"),
+        (b'{"a": ', "broken JSON at column 7"),
         (b'{"a": "\xff"}', "not UTF-8 at byte 8"),
         (b'{"a": "\\ud83d"}', "half a character"),
         (b'{"a": ' + b"9" * 5000 + b"}", "cannot be read"),

@@ -40,7 +40,7 @@ def test_micro_batches_and_steps_alone_make_the_effective_batch():
 
 def test_micro_batches_that_contradict_the_effective_batch_are_refused():
     with pytest.raises(ParameterError) as raised:
-        plan(2, micro_batch_size=3, gradient_accumulation_steps=4, effective_batch_size=16)
+        plan(2, nproc_per_node="auto", micro_batch_size=3, gradient_accumulation_steps=4, effective_batch_size=16)
     assert "micro_batch_size=3 x gradient_accumulation_steps=4 x 2 processes = 24" in str(raised.value)
     with pytest.raises(ParameterError, match="which micro_batch_size=3 does not divide"):
         plan(1, micro_batch_size=3, effective_batch_size=16)

@@ -8,7 +8,7 @@ from typing import Any
 
 from training_hub.devices import Devices
 from training_hub.errors import BackendUnavailableError, ParameterError
-from training_hub.parameters.resolution import Parameters
+from training_hub.parameters.resolution import Parameters, micro_batch_contradiction
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,9 @@ def plan_batches(parameters: Parameters, world_size: int) -> BatchPlan:
     micro, steps = parameters.get("micro_batch_size"), parameters.get("gradient_accumulation_steps")
     effective = parameters["effective_batch_size"]
     if micro and steps:
-        product = micro * steps * world_size
-        if parameters.given("effective_batch_size") and product != effective:
-            raise ParameterError(
-                f"micro_batch_size={micro} x gradient_accumulation_steps={steps} x {world_size} processes = {product}, "
-                f"and effective_batch_size={effective}: leave one of them out, or make them agree"
-            )
-        return BatchPlan(product, micro, steps, world_size)
+        if problem := micro_batch_contradiction(parameters, world_size):
+            raise ParameterError(problem)
+        return BatchPlan(micro * steps * world_size, micro, steps, world_size)
     if effective % world_size:
         near = (effective // world_size * world_size, (effective // world_size + 1) * world_size)
         raise ParameterError(

@@ -13,6 +13,9 @@ from training_hub.errors import ModelError, ModelNotFoundError
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+_JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+_LONGEST_HEADER = 100_000_000
+"""Bytes of a safetensors header; the format allows no more."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class ModelSummary:
     chat_template: str | None = None
     """Text of the chat template, empty where there is none; None where that is not known before a download."""
     model_type: str = ""
+    vocab_size: int | None = None
+    """Tokens that it knows, where its config says so."""
 
 
 def check_model(model_path: str) -> ModelSummary:
@@ -36,9 +41,9 @@ def check_model(model_path: str) -> ModelSummary:
 
     Raises:
         ModelNotFoundError: There is nothing at the path.
-        ModelError: Config, tokenizer or safetensors weights are missing.
+        ModelError: Config, tokenizer or safetensors weights are missing, or broken.
     """
-    path = Path(model_path).expanduser()
+    path = Path(model_path)
     if not path.exists():
         if _HUB_ID.fullmatch(model_path) and not model_path.startswith("."):
             return _on_hub(model_path)
@@ -55,9 +60,22 @@ def check_model(model_path: str) -> ModelSummary:
         raise ModelError(
             f"model_path={model_path}: there is no tokenizer ({', '.join(_TOKENIZER_FILES)}); {_expected()}"
         )
+    for name in _JSON_FILES:
+        if (path / name).exists():
+            _json(path / name, model_path)
     return ModelSummary(
-        model_path, True, _weight_bytes(path, model_path), _chat_template(path), str(config.get("model_type", ""))
+        model_path,
+        True,
+        _weight_bytes(path, model_path),
+        _chat_template(path),
+        str(config.get("model_type", "")),
+        _vocab_size(config),
     )
+
+
+def _vocab_size(config: dict[str, Any]) -> int | None:
+    parts = [part for part in (config, config.get("text_config")) if isinstance(part, dict)]
+    return max((size for part in parts if type(size := part.get("vocab_size")) is int), default=None)
 
 
 def _expected() -> str:
@@ -69,7 +87,7 @@ def _json(path: Path, model_path: str) -> dict[str, Any]:
         raise ModelError(f"model_path={model_path}: there is no {path.name}; {_expected()}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path}: this is no JSON: {error}; copy the model again") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: expected a JSON object; copy the model again")
@@ -79,7 +97,10 @@ def _json(path: Path, model_path: str) -> dict[str, Any]:
 def _weight_bytes(path: Path, model_path: str) -> int:
     index = path / "model.safetensors.index.json"
     if index.exists():
-        shards = {str(name) for name in _json(index, model_path).get("weight_map", {}).values()}
+        weight_map = _json(index, model_path).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise ModelError(f"{index}: there is no mapping weight_map in it; copy the model again")
+        shards = {str(name) for name in weight_map.values()}
         missing = sorted(name for name in shards if not (path / name).exists())
         if missing:
             raise ModelError(
@@ -93,7 +114,27 @@ def _weight_bytes(path: Path, model_path: str) -> int:
         raise ModelError(f"model_path={model_path}: there are no *.safetensors weights{unsafe}; {_expected()}")
     if empty := [p.name for p in weights if not p.stat().st_size]:
         raise ModelError(f"model_path={model_path}: {empty[0]} is empty; copy the model again")
+    for file in weights:
+        _check_whole(file)
     return sum(p.stat().st_size for p in weights)
+
+
+def _check_whole(file: Path) -> None:
+    """Check that a safetensors file has a header, and all the tensors that this lists."""
+    present = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if length > min(present - 8, _LONGEST_HEADER):
+            raise ModelError(f"{file}: this is no safetensors file, or one that was cut off; copy the model again")
+        raw = stream.read(length)
+    try:
+        header = json.loads(raw)
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        needed = 8 + length + max(ends, default=0)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file}: the header of this safetensors file is broken; copy the model again") from error
+    if present < needed:
+        raise ModelError(f"{file}: it was cut off: {present} bytes of {needed} are there; copy the model again")
 
 
 def _chat_template(path: Path) -> str:

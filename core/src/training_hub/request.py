@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from training_hub.data import DatasetOptions, DatasetSummary, check_dataset
-from training_hub.errors import DatasetError, ModelError, RequestError, UserError
+from training_hub.errors import DatasetError, ModelError, OutputDirectoryError, RequestError, UserError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
-from training_hub.runs.directory import RunDirectory, node_directory, size
+from training_hub.runs.directory import RunDirectory, data_directory, node_directory, size
 from training_hub.runs.resume import Resumption, resumption
 from training_hub.trackers.asked import check_trackers
 
@@ -59,12 +60,19 @@ def check_request(parameters: Parameters) -> Request:
     directory = RunDirectory(node_directory(parameters))
     problems: list[UserError] = []
     model = _found(problems, lambda: check_model(parameters["model_path"]))
-    data = _found(problems, lambda: check_dataset(parameters["data_path"], options))
-    eval_data = _found(problems, lambda: check_dataset(eval_path, options)) if eval_path else None
+    tokens = model.vocab_size if model else None
+    data = _found(problems, lambda: check_dataset(parameters["data_path"], options, vocab_size=tokens))
+    eval_data = (
+        _found(problems, lambda: check_dataset(eval_path, options, parameter="eval_data_path", vocab_size=tokens))
+        if eval_path
+        else None
+    )
     if model and data:
         _found(problems, lambda: _check_template(model, data))
     resumed = _found(problems, lambda: resumption(parameters, directory))
     _found(problems, lambda: _check_directory(parameters, directory, model, resumed))
+    if parameters["data_output_dir"]:
+        _found(problems, lambda: check_writable("data_output_dir", data_directory(parameters)))
     _found(problems, lambda: check_trackers(parameters))
     if len(problems) == 1:
         raise problems[0]
@@ -81,6 +89,21 @@ def _found(problems: list[UserError], check: Callable[[], T]) -> T | None:
     except UserError as error:
         problems.append(error)
         return None
+
+
+def check_writable(parameter: str, path: Path) -> None:
+    """Find out, without writing, whether a directory can be made and written.
+
+    Raises:
+        OutputDirectoryError: It cannot; with the parameter or option that gives it.
+    """
+    ancestor = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not ancestor.is_dir():
+        raise OutputDirectoryError(
+            f"{parameter}={path}: {ancestor} is a file, not a directory; give the path of a directory"
+        )
+    if not os.access(ancestor, os.W_OK | os.X_OK) or os.statvfs(ancestor).f_flag & os.ST_RDONLY:
+        raise OutputDirectoryError(f"{parameter}={path}: {ancestor} cannot be written; give another one")
 
 
 def _check_template(model: ModelSummary, data: DatasetSummary) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from training_hub.cli.yaml_text import Loader, one_line
+from training_hub.cli.yaml_text import Loader, one_line, repeated
 from training_hub.errors import ConfigError
 
 
@@ -71,8 +70,8 @@ def _yaml(path: Path, text: str) -> tuple[yaml.Node | None, Any]:
     try:
         loader = Loader(text)
         node = loader.get_single_node()
-        repeated = next(_repeated(node, set()), None) if node else None
-        values = loader.construct_document(node) if node and not repeated else None
+        twice = next(repeated(node), None) if node else None
+        values = loader.construct_document(node) if node and not twice else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -80,31 +79,12 @@ def _yaml(path: Path, text: str) -> tuple[yaml.Node | None, Any]:
     except (yaml.YAMLError, ValueError) as error:
         problem = one_line(error) if isinstance(error, yaml.YAMLError) else str(error)
         raise ConfigError(f"{path}: this is no YAML: {problem}") from error
-    if repeated:
-        first, second = repeated
+    if twice:
+        first, second = twice
         raise ConfigError(
             f"{path}:{_line(second)}: {second.value} is given twice, first in line {_line(first)}; keep one of them"
         )
     return node, values
-
-
-def _repeated(node: yaml.Node, seen: set[int]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
-    """Keys that a mapping has twice, at any depth, with their first."""
-    # An alias leads to the same node again, and can lead in a circle.
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated(item, seen)
-    elif isinstance(node, yaml.MappingNode):
-        first: dict[tuple[str, str], yaml.Node] = {}
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in first:
-                yield first[key.tag, key.value], key
-            elif isinstance(key, yaml.ScalarNode):
-                first[key.tag, key.value] = key
-            yield from _repeated(value, seen)
 
 
 def _line(node: yaml.Node) -> int:

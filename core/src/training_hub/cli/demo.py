@@ -9,6 +9,7 @@ import typer
 from training_hub import plugins
 from training_hub.catalog import ANYWHERE, install_command
 from training_hub.errors import BackendNotInstalledError
+from training_hub.request import check_writable
 
 
 def run_demo(output_dir: Path) -> None:
@@ -16,7 +17,9 @@ def run_demo(output_dir: Path) -> None:
 
     Raises:
         BackendNotInstalledError: None has one; the message has the command that installs one.
+        OutputDirectoryError: The directory cannot be made or written.
     """
+    check_writable("--output-dir", output_dir)
     loaded, broken = plugins.loadable()
     for plugin in loaded.values():
         if plugin.demo is not None:

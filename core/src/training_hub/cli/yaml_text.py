@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -43,9 +44,38 @@ def parsed(text: str) -> Any:
     """The value that YAML (or JSON) text stands for.
 
     Raises:
-        yaml.YAMLError: The text is broken.
+        yaml.YAMLError: The text is broken, or a mapping in it has a key twice.
     """
-    return yaml.load(text, Loader)  # noqa: S506 - a subclass of the safe loader
+    loader = Loader(text)
+    node = loader.get_single_node()
+    if node is None:
+        return None
+    if twice := next(repeated(node), None):
+        first, second = twice
+        raise yaml.MarkedYAMLError(
+            problem=f"{second.value} is given twice", problem_mark=second.start_mark, context_mark=first.start_mark
+        )
+    return loader.construct_document(node)
+
+
+def repeated(node: yaml.Node, seen: set[int] | None = None) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    """Keys that a mapping has twice, at any depth, each with the first."""
+    # An alias leads to the same node again, and can lead in a circle.
+    seen = set() if seen is None else seen
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from repeated(item, seen)
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[tuple[str, str], yaml.Node] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in first:
+                yield first[key.tag, key.value], key
+            elif isinstance(key, yaml.ScalarNode):
+                first[key.tag, key.value] = key
+            yield from repeated(value, seen)
 
 
 def one_line(error: yaml.YAMLError) -> str:

@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass, field
 
 from training_hub.data.files import Row, dataset_file, read_rows
-from training_hub.data.formats import Conversation, DatasetOptions, RowError, convert, detect
-from training_hub.errors import DatasetError
+from training_hub.data.formats import IGNORED, Conversation, DatasetOptions, Processed, RowError, convert, detect
+from training_hub.errors import DatasetError, DatasetNotFoundError
 
 SHOWN = 20
 
@@ -29,28 +29,47 @@ class DatasetSummary:
 class BadRowsError(DatasetError):
     """Rows that cannot be trained on: `count` of them, the first of which are written out in `problems`."""
 
-    def __init__(self, path: str, problems: tuple[str, ...], count: int, rows: int) -> None:
+    def __init__(
+        self, path: str, problems: tuple[str, ...], count: int, rows: int, parameter: str = "data_path"
+    ) -> None:
         self.path = path
         self.problems = problems
         self.count = count
         self.rows = rows
-        super().__init__(path, problems, count, rows)
+        self.parameter = parameter
+        super().__init__(path, problems, count, rows, parameter)
 
     def __str__(self) -> str:
         of = "1 row" if self.rows == 1 else f"{self.rows} rows"
-        head = f"{self.count} of the {of} of {self.path} cannot be trained on:"
+        head = f"{self.parameter}: {self.count} of the {of} of {self.path} cannot be trained on:"
         hidden = self.count - len(self.problems)
         return "\n  ".join((head, *self.problems, *([f"... and {hidden} more"] if hidden else [])))
 
 
-def check_dataset(path: str | os.PathLike[str], options: DatasetOptions | None = None) -> DatasetSummary:
-    """Read the whole file once; raise one BadRowsError for all of its bad rows, or say what it holds."""
-    file = dataset_file(path)
-    checker = _Checker(options or DatasetOptions())
-    for row in read_rows(path):
-        checker.take(row)
+def check_dataset(
+    path: str | os.PathLike[str],
+    options: DatasetOptions | None = None,
+    *,
+    parameter: str = "data_path",
+    vocab_size: int | None = None,
+) -> DatasetSummary:
+    """Read the whole file once; raise one BadRowsError for all of its bad rows, or say what it holds.
+
+    Args:
+        path: The dataset file.
+        options: What the caller says about its rows.
+        parameter: The parameter that gives the path, which errors name.
+        vocab_size: Tokens that the model knows, where that is known: rows that are tokens already hold no others.
+    """
+    checker = _Checker(options or DatasetOptions(), vocab_size)
+    try:
+        file = dataset_file(path)
+        for row in read_rows(path):
+            checker.take(row)
+    except (DatasetError, DatasetNotFoundError) as error:
+        raise type(error)(f"{parameter}: {error}") from error
     if checker.count:
-        raise BadRowsError(str(path), tuple(checker.problems), checker.count, checker.rows)
+        raise BadRowsError(str(path), tuple(checker.problems), checker.count, checker.rows, parameter)
     with file.open("rb") as stream:
         fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
     return DatasetSummary(str(path), checker.format, checker.rows, fingerprint, checker.with_tools, checker.tools_at)
@@ -59,6 +78,7 @@ def check_dataset(path: str | os.PathLike[str], options: DatasetOptions | None =
 @dataclass(slots=True)
 class _Checker:
     options: DatasetOptions
+    vocab_size: int | None
     format: str = ""
     first: str = ""
     rows: int = 0
@@ -81,6 +101,8 @@ class _Checker:
             if self.format and form != self.format:
                 return f"the row has format {form!r}; expected {self.format!r}, as in {self.first}"
             example = convert(row.value, form, self.options)
+            if isinstance(example, Processed) and self.vocab_size is not None:
+                _check_tokens(example, self.vocab_size)
         except RowError as error:
             return str(error)
         if not self.format:
@@ -89,3 +111,12 @@ class _Checker:
             self.with_tools += 1
             self.tools_at = self.tools_at or str(row.place)
         return None
+
+
+def _check_tokens(row: Processed, vocab_size: int) -> None:
+    for key, tokens in (("input_ids", row.input_ids), ("labels", row.labels)):
+        if (highest := max(tokens)) >= vocab_size:
+            ignored = f", or {IGNORED} where nothing is learnt" if key == "labels" else ""
+            raise RowError(
+                f"{key!r} holds {highest}; expected tokens of the model, which are 0 to {vocab_size - 1}{ignored}"
+            )

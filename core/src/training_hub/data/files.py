@@ -164,7 +164,8 @@ def _line_rows(file: Path, name: str) -> Iterator[Row]:
             except UnicodeDecodeError as error:
                 yield Row(place, None, f"not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
                 continue
-            yield Row(place, *parse_json(text))
+            # With its line's end, the column of what is cut off would be counted from the line after.
+            yield Row(place, *parse_json(text.rstrip("\r\n")))
 
 
 def _list_rows(file: Path, name: str) -> Iterator[Row]:

@@ -124,6 +124,10 @@ def detect(row: object, options: DatasetOptions) -> str:
     if _document_field(row, options) is not None:
         return "documents"
     keys = ", ".join(_shown(key) for key in list(row)[:6]) or "none at all"
+    for name in ("field_messages", "field_instruction", "document_column_name"):
+        said = getattr(options, name)
+        if said and said not in row:
+            raise RowError(f"there is no key {said!r}, which {name} names; its keys are {keys}")
     near = next((hint for key in list(row)[:20] if (hint := _near(key, _TELLING_KEYS))), "")
     raise RowError(
         f"no known format has its keys: {keys}{near}; expected 'messages', 'conversations', 'instruction' and "
@@ -155,16 +159,16 @@ _SHAREGPT_ROLES = {
 def _messages(row: dict[str, Any], options: DatasetOptions) -> Conversation:
     field = _turns_field(row, options)
     if field is None:
-        missing = options.field_messages or "messages"
-        raise RowError(f"{missing!r} is missing; expected a list of {{'role': ..., 'content': ...}}")
+        missing = _missing(options, "field_messages", "messages")
+        raise RowError(f"{missing}; expected a list of {{'role': ..., 'content': ...}}")
     return _conversation(_checked(row[field], field), row, options)
 
 
 def _sharegpt(row: dict[str, Any], options: DatasetOptions) -> Conversation:
     field = _turns_field(row, options)
     if field is None:
-        missing = options.field_messages or "conversations"
-        raise RowError(f"{missing!r} is missing; expected a list of {{'from': ..., 'value': ...}}")
+        missing = _missing(options, "field_messages", "conversations")
+        raise RowError(f"{missing}; expected a list of {{'from': ..., 'value': ...}}")
     turns = _list_of_turns(row[field], field)
     messages = _leading_system(row)
     for number, turn in enumerate(turns):
@@ -201,9 +205,9 @@ def _function_calls(value: object, where: str) -> list[Message]:
 def _alpaca(row: dict[str, Any], options: DatasetOptions) -> Conversation:
     instruction_field = options.field_instruction or "instruction"
     output_field = options.field_output or "output"
-    for field in (instruction_field, output_field):
+    for field, usual in ((instruction_field, "instruction"), (output_field, "output")):
         if row.get(field) is None:
-            raise RowError(f"{field!r} is missing; expected a text")
+            raise RowError(f"{_missing(options, f'field_{usual}', usual)}; expected a text")
     messages = _leading_system(row)
     history = row.get("history")
     if history is not None and not isinstance(history, list):
@@ -452,6 +456,11 @@ def _unmask(row: dict[str, Any], options: DatasetOptions) -> bool:
 def _turns_field(row: dict[str, Any], options: DatasetOptions) -> str | None:
     names = (options.field_messages,) if options.field_messages else ("messages", "conversations", "conversation")
     return next((name for name in names if row.get(name) is not None), None)
+
+
+def _missing(options: DatasetOptions, name: str, usual: str) -> str:
+    named = getattr(options, name)
+    return f"{named!r} is missing, which {name} names" if named else f"{usual!r} is missing"
 
 
 def _is_sharegpt(turns: object) -> bool:

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from training_hub.callbacks.callback import TrainingHubCallback
 from training_hub.parameters.declaration import REQUIRED, Derived, Param
 
-FilePath: TypeAlias = str | PathLike[str]
+FilePath: TypeAlias = Annotated[str | PathLike[str], MinLen(1)]
 Scheduler: TypeAlias = Literal[
     "linear",
     "cosine",
@@ -32,13 +32,11 @@ class Essentials(TypedDict, total=False):
     """Model, data and output."""
 
     model_path: Required[
-        Annotated[FilePath, MinLen(1), Param(REQUIRED, "Directory of the model, or its id on the Hugging Face Hub.")]
+        Annotated[FilePath, Param(REQUIRED, "Directory of the model, or its id on the Hugging Face Hub.")]
     ]
-    data_path: Required[
-        Annotated[FilePath, MinLen(1), Param(REQUIRED, "Training rows: a JSONL, JSON or Parquet file.")]
-    ]
+    data_path: Required[Annotated[FilePath, Param(REQUIRED, "Training rows: a JSONL, JSON or Parquet file.")]]
     ckpt_output_dir: Required[
-        Annotated[FilePath, MinLen(1), Param(REQUIRED, "Directory of the run: checkpoints, events, logs, manifest.")]
+        Annotated[FilePath, Param(REQUIRED, "Directory of the run: checkpoints, events, logs, manifest.")]
     ]
     backend: Annotated[
         str | None, Param(None, "Backend to train with; by default the first recommended one that is available here.")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
-from training_hub.errors import ParameterError
+from training_hub.errors import ParameterError, nearest
 from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
 from training_hub.parameters.description import expectation
 
 Contradiction: TypeAlias = Callable[[Mapping[str, Any]], str | None]
 """Says why some values cannot hold together, or None. It sees the values given and the defaults of the rest."""
+
+_ENDPOINT = re.compile(r"([^\s:]+|\[[0-9a-fA-F:.%]+\]):(?P<port>\d{1,5})")
 
 DEFAULT = "default"
 CALL = "call"
@@ -28,6 +31,12 @@ SCHEDULER_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "master_port": ("PET_MASTER_PORT", "MASTER_PORT"),
 }
 """Variables that schedulers (Kubeflow, torchrun) set, in order of precedence; a call's own values come before them."""
+
+_OTHER_MEETING_POINT: Mapping[str, tuple[str, ...]] = {
+    "rdzv_endpoint": ("master_addr", "master_port"),
+    "master_addr": ("rdzv_endpoint",),
+    "master_port": ("rdzv_endpoint",),
+}
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def resolve(
     Raises:
         ParameterError: Naming every value that is missing, ill-typed, out of bounds or contradicts another.
     """
-    present = {name: _plain(value) for name, value in given.items() if value is not None}
+    present = {name: _plain(value, declared.get(name)) for name, value in given.items() if value is not None}
     sources = {name: (origin or {}).get(name, CALL) for name in present}
     _fill_from_scheduler(declared, present, sources, os.environ if environment is None else environment)
     further = {name: value for name, value in present.items() if name not in declared}
@@ -101,14 +110,39 @@ def resolve(
             values[name] = parameter.default.compute(values)
             sources[name] = DEFAULT
     ordered = {name: values[name] for name in declared}
+    parameters = Parameters(algorithm, declared, ordered, sources, further)
     problems = [problem for check in (*SHARED_CONTRADICTIONS, *contradictions) if (problem := check(ordered))]
+    if isinstance(ordered.get("nproc_per_node"), int):
+        world_size = ordered["nproc_per_node"] * ordered.get("nnodes", 1)
+        problems += filter(None, [micro_batch_contradiction(parameters, world_size)])
     if problems:
         raise ParameterError("\n".join(problems))
-    return Parameters(algorithm, declared, ordered, sources, further)
+    return parameters
 
 
-def _plain(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
+def micro_batch_contradiction(parameters: Parameters, world_size: int) -> str | None:
+    """Whether the micro-batches given multiply to another effective batch than the one given."""
+    micro, steps = parameters.get("micro_batch_size"), parameters.get("gradient_accumulation_steps")
+    if not (micro and steps and parameters.given("effective_batch_size")):
+        return None
+    product, effective = micro * steps * world_size, parameters["effective_batch_size"]
+    if product == effective:
+        return None
+    return (
+        f"micro_batch_size={micro} x gradient_accumulation_steps={steps} x {world_size} processes = {product}, "
+        f"and effective_batch_size={effective}: leave one of them out, or make them agree"
+    )
+
+
+def _plain(value: Any, parameter: Parameter | None) -> Any:
+    value = os.fspath(value) if isinstance(value, os.PathLike) else value
+    home = isinstance(value, str) and parameter is not None and _takes_path(parameter.type)
+    # Path.expanduser would write ./a/b as a/b, which is the form of a model id.
+    return os.path.expanduser(value) if home else value  # noqa: PTH111
+
+
+def _takes_path(annotation: Any) -> bool:
+    return (get_origin(annotation) or annotation) is os.PathLike or any(map(_takes_path, get_args(annotation)))
 
 
 def _fill_from_scheduler(
@@ -121,7 +155,7 @@ def _fill_from_scheduler(
         if name in present or name not in declared:
             continue
         # One meeting point is enough: what a scheduler says of the other way would only contradict it.
-        if name in ("master_addr", "master_port") and present.get("rdzv_endpoint"):
+        if any(other in present for other in _OTHER_MEETING_POINT.get(name, ())):
             continue
         for variable in variables:
             if text := environment.get(variable):
@@ -146,7 +180,13 @@ def _checked(
             nested = [
                 str(part) for part in entry["loc"][1:] if isinstance(part, str) and part in _keys(given.get(name))
             ]
-            where = f" at {'.'.join(nested)}: {entry['msg']}" if nested else ""
+            said = entry["msg"]
+            if nested and entry["type"] == "extra_forbidden":
+                known = _declared_keys(declared[name].type)
+                said = f"there is no such key{nearest(nested[-1], known)}; there are {', '.join(known)}"
+            where = f" at {'.'.join(nested)}: {said}" if nested else ""
+            if entry["type"] == "value_error" and isinstance(given[name], Mapping | list | tuple):
+                where = f": {entry['ctx']['error']}"
             source = _source(sources[name])
             value = "a secret" if declared[name].secret else repr(given[name])
             problems.setdefault(
@@ -170,10 +210,16 @@ def _keys(value: Any) -> Sequence[str]:
     return list(value) if isinstance(value, Mapping) else []
 
 
+def _declared_keys(annotation: Any) -> list[str]:
+    if hasattr(annotation, "__total__"):
+        return list(annotation.__annotations__)
+    return [key for member in get_args(annotation) for key in _declared_keys(member)]
+
+
 @cache
 def validation_model(algorithm: str, declared: tuple[Parameter, ...]) -> Any:
     """The pydantic model of an algorithm's parameters, for validation and JSON Schema."""
-    from pydantic import ConfigDict, Field, create_model
+    from pydantic import ConfigDict, Field, WrapValidator, create_model
 
     fields: dict[str, Any] = {}
     for parameter in declared:
@@ -183,12 +229,28 @@ def validation_model(algorithm: str, declared: tuple[Parameter, ...]) -> Any:
             about["description"] += f" Default: {default.rule}."
         # Whether a required value is missing is reported with the other problems, by name and meaning.
         plain = None if default is REQUIRED or isinstance(default, Derived) else default
-        fields[parameter.name] = (parameter.type, Field(default=plain, **about))
+        fields[parameter.name] = (Annotated[parameter.type, WrapValidator(_as_written)], Field(default=plain, **about))
     # What is forbidden are unknown keys of nested mappings with declared keys; pydantic would drop them in silence.
     config = ConfigDict(
         arbitrary_types_allowed=True, allow_inf_nan=False, extra="forbid", title=algorithm, protected_namespaces=()
     )
     return create_model(f"{algorithm} parameters", __config__=config, **fields)
+
+
+def _as_written(value: Any, validate: Callable[[Any], Any]) -> Any:
+    checked = validate(value)
+    if _taken_for_another(value, checked):
+        raise ValueError("true and false are no numbers and no texts, and bytes are no text")
+    return checked
+
+
+def _taken_for_another(value: Any, checked: Any) -> bool:
+    """Whether pydantic made 1 of true, False of "no", or a text of bytes; that "2" is a number is welcome."""
+    if isinstance(checked, Mapping) and isinstance(value, Mapping):
+        return any(key not in value or _taken_for_another(value[key], item) for key, item in checked.items())
+    if isinstance(checked, list) and isinstance(value, list | tuple):
+        return any(map(_taken_for_another, value, checked))
+    return any(isinstance(value, kind) != isinstance(checked, kind) for kind in (bool, bytes))
 
 
 def _needs(name: str, needed: str, why: str) -> Contradiction:
@@ -236,6 +298,20 @@ def _one_meeting_point(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _host_and_port(values: Mapping[str, Any]) -> str | None:
+    endpoint = values.get("rdzv_endpoint")
+    if endpoint is None or ((found := _ENDPOINT.fullmatch(endpoint)) and 1 <= int(found["port"]) <= 65535):
+        return None
+    return f"rdzv_endpoint: expected HOST:PORT, such as node0:29400; got {endpoint!r}"
+
+
+def _not_empty(name: str, part: str) -> Contradiction:
+    def check(values: Mapping[str, Any]) -> str | None:
+        return f"{name}=[]: there is no {part} in it; leave it out for the default" if values.get(name) == [] else None
+
+    return check
+
+
 def _every_way_to_mask(values: Mapping[str, Any]) -> str | None:
     ways = [n for n in ("is_pretraining", "use_processed_dataset", "unmask_messages") if values.get(n)]
     if len(ways) < 2:
@@ -266,5 +342,8 @@ SHARED_CONTRADICTIONS: tuple[Contradiction, ...] = (
     _fits,
     _node_rank,
     _one_meeting_point,
+    _host_and_port,
+    _not_empty("target_modules", "layer"),
+    _not_empty("target_patterns", "pattern"),
     _every_way_to_mask,
 )

@@ -34,7 +34,7 @@ def _for_editors(entry: dict[str, Any]) -> dict[str, Any]:
     entry = {key: value for key, value in entry.items() if key != "title"}
     if "properties" in entry:
         entry["properties"] = {name: _for_editors(nested) for name, nested in entry["properties"].items()}
-    options = [option for option in entry.pop("anyOf", []) if option.get("format") != "path"]
+    options = [_for_editors(option) for option in entry.pop("anyOf", []) if option.get("format") != "path"]
     # A file's null means "not given", for every parameter; to offer it in an editor helps nobody.
     some = [option for option in options if option != {"type": "null"}] or options
     return {**(some[0] if len(some) == 1 else {"anyOf": some} if some else {}), **entry}
