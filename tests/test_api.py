@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import training_hub
-from training_hub import AlgorithmRegistry, Backend, TrainingHubError, create_algorithm, osft, sft
+from training_hub import AlgorithmRegistry, Backend, TrainingHubError, create_algorithm, lora_sft, osft, sft
 from training_hub.errors import (
     AlgorithmNotFoundError,
     BackendNotFoundError,
@@ -55,6 +55,12 @@ def test_a_registered_backend_is_usable_at_once_in_function_and_algorithm(regist
 def test_a_backend_that_only_executes_gets_all_further_keywords(registered):
     registered("sft", "mine", Returns)
     assert sft("m", "d", "o", "mine", anything={"at": "all"})["anything"] == {"at": "all"}
+
+
+def test_micro_batches_that_contradict_reach_no_backend(registered):
+    registered("lora_sft", "mine", Returns)
+    with pytest.raises(ParameterError, match="micro_batch_size=2 x gradient_accumulation_steps=2 x 1 processes = 4"):
+        lora_sft("m", "d", "o", "mine", micro_batch_size=2, gradient_accumulation_steps=2, effective_batch_size=16)
 
 
 def test_the_backends_own_return_value_reaches_the_caller(registered):

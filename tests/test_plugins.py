@@ -5,8 +5,14 @@ import textwrap
 
 import pytest
 
-from training_hub import AlgorithmRegistry, create_algorithm, plugins
-from training_hub.errors import AlgorithmNotFoundError, BackendNotFoundError, PluginError
+from training_hub import AlgorithmRegistry, Backend, SFTAlgorithm, create_algorithm, plugins
+from training_hub.errors import (
+    AlgorithmNotFoundError,
+    BackendNotFoundError,
+    BackendUnavailableError,
+    PluginError,
+    UserError,
+)
 
 GOOD = """
     from training_hub import Backend, hookimpl
@@ -63,6 +69,10 @@ def test_a_plugins_backend_trains(package):
 BROKEN = {
     "raises": ("raise RuntimeError('no such driver')", "fails on import: RuntimeError: no such driver"),
     "leaves": ("import sys; sys.exit(3)", "fails on import: SystemExit: 3"),
+    "panics": (
+        "class PanicException(BaseException): ...\nraise PanicException('index out of bounds')",
+        "fails on import: PanicException: index out of bounds",
+    ),
     "old": (
         GOOD.replace("hooks = 1", "hooks = 0"),
         "was written for hook version 0; this training-hub speaks version 1",
@@ -71,6 +81,7 @@ BROKEN = {
     "misnamed": (GOOD.replace('"NAME"', '"other"'), "brings no backend of its entry point's name, 'misnamed'"),
     "typo": (GOOD.replace("training_hub_backends", "training_hub_backend"), "unknown hook"),
     "wrong": (GOOD.replace('"NAME": B', '"NAME": dict'), "something else than a Backend class for 'wrong'"),
+    "aborts": (GOOD.replace("return {", "raise BaseException('y'); return {"), "fails in its hooks: BaseException: y"),
     "hooked": (GOOD.replace("return {", "raise KeyError('x'); return {"), "fails in its hooks: KeyError"),
 }
 
@@ -91,6 +102,70 @@ def test_a_broken_plugin_that_is_asked_for_stops_the_run_with_its_reason(package
     with pytest.raises(PluginError) as raised:
         create_algorithm("sft", name)
     assert expected in str(raised.value)
+
+
+def test_an_interrupt_while_a_plugin_is_imported_reaches_the_caller(package):
+    package("slow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        create_algorithm("sft", "slow")
+
+
+class Sound(Backend):
+    def execute_training(self, algorithm_params):
+        return algorithm_params
+
+
+class Raising(Sound):
+    def availability(self):
+        raise RuntimeError("no such driver")
+
+
+class Leaving(Sound):
+    def availability(self):
+        sys.exit(3)
+
+
+class Silent(Sound):
+    def availability(self):
+        pass
+
+
+class Needing(Sound):
+    def __init__(self, device):
+        pass
+
+
+class Abstract(Backend):
+    pass
+
+
+UNABLE = {
+    Raising: "RuntimeError: no such driver",
+    Leaving: "SystemExit: 3",
+    Silent: "AttributeError: 'NoneType'",
+    Needing: "TypeError: .*'device'",
+    Abstract: "TypeError: Can't instantiate abstract class Abstract",
+}
+
+
+@pytest.mark.parametrize("kind", UNABLE)
+def test_a_backend_whose_check_fails_is_passed_over_and_refused_when_named(monkeypatch, kind):
+    monkeypatch.setattr(AlgorithmRegistry, "_algorithms", {"mine": type("Mine", (SFTAlgorithm,), {"name": "mine"})})
+    monkeypatch.setattr(AlgorithmRegistry, "_backends", {("mine", "first"): kind, ("mine", "second"): Sound})
+    with pytest.raises(
+        BackendUnavailableError, match=f"'first' cannot run here: its check fails: {UNABLE[kind]}"
+    ) as raised:
+        create_algorithm("mine", "first")
+    assert raised.value.__cause__ is not None
+    algorithm = create_algorithm("mine")
+    assert algorithm.backend.name == "second"
+    assert "passed over first: its check fails: " in algorithm.backend.chosen_because
+
+
+@pytest.mark.parametrize("asked", [(5,), (["sft"],), ("sft", 5), ("sft", ["trl"]), ("sft", Sound)])
+def test_what_is_no_name_is_said_to_be_none(asked):
+    with pytest.raises(UserError, match="expected the name of a"):
+        create_algorithm(*asked)
 
 
 def test_an_entry_point_that_leads_nowhere_is_a_broken_plugin(package):
@@ -115,6 +190,13 @@ def test_a_variable_limits_what_is_loaded(package, monkeypatch):
     monkeypatch.setenv(plugins.ALLOWLIST, "")
     with pytest.raises(PluginError, match="switched off"):
         create_algorithm("sft", "two")
+
+
+def test_a_variable_that_names_no_plugin_says_so(package, monkeypatch):
+    package("one", GOOD)
+    monkeypatch.setenv(plugins.ALLOWLIST, "oen")
+    with pytest.raises(PluginError, match="does not name it, and names 'oen', which is not installed"):
+        create_algorithm("sft", "one")
 
 
 def test_a_backend_that_carries_out_something_else_says_so(package):

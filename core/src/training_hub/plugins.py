@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 GROUP = "training_hub.backends"
 ALLOWLIST = "TRAINING_HUB_PLUGINS"
+NEVER_FENCED = (KeyboardInterrupt, GeneratorExit)
+"""What a plugin does not raise of itself: it goes on to the caller."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,11 @@ def loadable() -> tuple[dict[str, LoadedPlugin], dict[str, PluginError]]:
 
 def _fenced(plugin: Plugin) -> LoadedPlugin:
     allowed = os.environ.get(ALLOWLIST)
-    if allowed is not None and plugin.name not in {part.strip() for part in allowed.split(",")}:
-        raise PluginError(f"plugin {plugin.name!r} is switched off: {ALLOWLIST}={allowed!r} does not name it")
+    names = [name for part in (allowed or "").split(",") if (name := part.strip())]
+    if allowed is not None and plugin.name not in names:
+        unknown = ", ".join(repr(name) for name in names if name not in installed())
+        remark = f", and names {unknown}, which is not installed" if unknown else ""
+        raise PluginError(f"plugin {plugin.name!r} is switched off: {ALLOWLIST}={allowed!r} does not name it{remark}")
     if len(plugin.entry_points) > 1:
         raise PluginError(
             f"several packages bring a backend named {plugin.name!r}: {plugin.package}; uninstall all but one of them"
@@ -108,8 +113,10 @@ def _load(plugin: Plugin) -> LoadedPlugin:
 
     try:
         module = plugin.entry_points[0].load()
-    # A plugin may fail in any way at all, sys.exit() included; none of them may reach the other plugins.
-    except (Exception, SystemExit) as error:
+    # A plugin may fail in any way at all, sys.exit() and a panic of Rust code included.
+    except NEVER_FENCED:
+        raise
+    except BaseException as error:
         raise refuse(f"fails on import: {type(error).__name__}: {error}", error) from error
     version = getattr(module, "training_hub_hooks", None)
     if version != hookspecs.VERSION:
@@ -124,7 +131,9 @@ def _load(plugin: Plugin) -> LoadedPlugin:
         backends = dict(manager.hook.training_hub_backends() or {})
         algorithms = {algorithm.name: algorithm for algorithm in manager.hook.training_hub_algorithms() or ()}
         demo: Callable[..., None] | None = manager.hook.training_hub_demo()
-    except (Exception, SystemExit) as error:
+    except NEVER_FENCED:
+        raise
+    except BaseException as error:
         raise refuse(f"fails in its hooks: {type(error).__name__}: {error}", error) from error
     wrong = [name for name, kind in backends.items() if not (isinstance(kind, type) and issubclass(kind, Backend))]
     if wrong:

@@ -13,6 +13,7 @@ from training_hub.errors import (
     AlgorithmNotFoundError,
     BackendNotFoundError,
     BackendNotInstalledError,
+    ParameterError,
     nearest,
 )
 
@@ -54,6 +55,8 @@ class AlgorithmRegistry:
         Raises:
             AlgorithmNotFoundError: Neither the core nor a plugin that loads brings it.
         """
+        if not isinstance(name, str):
+            raise AlgorithmNotFoundError(f"expected the name of an algorithm; got {name!r}")
         if name in cls._algorithms:
             return cls._algorithms[name]
         if name in _BUILT_IN:
@@ -86,6 +89,8 @@ class AlgorithmRegistry:
             BackendNotInstalledError: It is known and not installed; the message has the command that installs it.
             BackendNotFoundError: It is unknown, or does not carry out this algorithm.
         """
+        if not isinstance(backend_name, str):
+            raise ParameterError(f"backend: expected the name of a backend; got {backend_name!r}")
         if registered := cls._backends.get((algorithm_name, backend_name)):
             return registered
         if backend_name in plugins.installed():

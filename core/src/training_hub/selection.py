@@ -11,6 +11,7 @@ from training_hub.algorithms.algorithm import Algorithm
 from training_hub.backend import Backend
 from training_hub.catalog import install_command
 from training_hub.errors import BackendNotFoundError, BackendUnavailableError
+from training_hub.launchers.failures import in_one_line
 from training_hub.registry import AlgorithmRegistry
 
 logger = logging.getLogger("training_hub")
@@ -63,11 +64,10 @@ def select(algorithm: str, backend: str | None = None) -> Choice:
         PluginError: The named backend's plugin cannot be loaded.
     """
     if backend is not None:
-        chosen = _instance(algorithm, backend)
-        availability = chosen.availability()
-        if not availability.available:
-            raise BackendUnavailableError(f"backend {backend!r} cannot run here: {availability.reason}")
-        return _choice(chosen, "named in the call")
+        try:
+            return _choice(_able(algorithm, backend), "named in the call")
+        except _UnableError as error:
+            raise BackendUnavailableError(f"backend {backend!r} cannot run here: {error}") from error.__cause__
 
     recommended = AlgorithmRegistry.get_algorithm(algorithm).recommended_backends
     here = AlgorithmRegistry.list_backends(algorithm)
@@ -79,12 +79,13 @@ def select(algorithm: str, backend: str | None = None) -> Choice:
         elif name not in here:
             passed.append((name, "not installed"))
         else:
-            candidate = _instance(algorithm, name)
-            availability = candidate.availability()
-            if availability.available:
+            try:
+                candidate = _able(algorithm, name)
+            except _UnableError as error:
+                passed.append((name, str(error)))
+            else:
                 why = "first recommended" if not passed else "first that can run here"
                 return _choice(candidate, why, tuple(passed))
-            passed.append((name, availability.reason))
     reasons = "".join(f"\n  {name}: {reason}" for name, reason in passed)
     if here:
         raise BackendUnavailableError(f"no installed backend for {algorithm!r} can run here:{reasons}")
@@ -95,10 +96,25 @@ def select(algorithm: str, backend: str | None = None) -> Choice:
     )
 
 
-def _instance(algorithm: str, name: str) -> Backend:
-    instance = AlgorithmRegistry.get_backend(algorithm, name)()
-    instance.name = name
-    return instance
+class _UnableError(Exception):
+    """Why a backend cannot run here."""
+
+
+def _able(algorithm: str, name: str) -> Backend:
+    kind = AlgorithmRegistry.get_backend(algorithm, name)
+    try:
+        backend = kind()
+        backend.name = name
+        availability = backend.availability()
+        able, reason = availability.available, availability.reason
+    # As with its plugin: it may fail in any way, and the next backend is tried all the same.
+    except plugins.NEVER_FENCED:
+        raise
+    except BaseException as error:
+        raise _UnableError(f"its check fails: {in_one_line(error)}") from error
+    if not able:
+        raise _UnableError(reason)
+    return backend
 
 
 def _choice(backend: Backend, reason: str, passed_over: tuple[tuple[str, str], ...] = ()) -> Choice:

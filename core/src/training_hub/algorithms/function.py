@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from training_hub.algorithms.algorithm import Algorithm
-from training_hub.errors import ParameterError
 from training_hub.parameters.description import docstring, signature
 from training_hub.runs.log_lines import visible
 from training_hub.selection import create_algorithm
@@ -29,7 +28,5 @@ def run(algorithm: type[Algorithm], args: tuple[Any, ...], given: Mapping[str, A
     """What an algorithm's function does: choose the backend, create the algorithm, train."""
     values = algorithm.by_name(args, given)
     backend = values.pop("backend", None)
-    if backend is not None and not isinstance(backend, str):
-        raise ParameterError(f"backend: expected the name of a backend; got {backend!r}")
     with visible():
         return create_algorithm(algorithm.name, backend).train(**values)

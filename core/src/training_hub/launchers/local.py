@@ -10,17 +10,29 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from training_hub import errors
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
-from training_hub.launchers.failures import advice, killed, meaning
+from training_hub.launchers.failures import advice, import_failure, in_one_line, killed, known_line, meaning
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.runs.lock import CALLER, end_with_caller
 
 GRACE_SECONDS = 30.0
 CHECK_SECONDS = 0.25
+
+
+class WorkerError(Exception):
+    """What a process printed as it failed: the cause of the error that is raised in the caller's process."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+class ImportFailedError(TrainingFailedError):
+    """A process failed as it imported something."""
 
 
 def launch(plan: LaunchPlan, arguments: Sequence[str], logs: Path, check: Callable[[], None] | None = None) -> None:
@@ -128,18 +140,33 @@ def _cause(code: int, log: Path, start: int = 0) -> TrainingHubError:
     recorded = [json.loads(path.read_text(encoding="utf-8")) for path in log.parent.glob("rank-*.error.json")]
     if recorded:
         first = min(recorded, key=lambda error: float(error["time"]))
-        # A mistake of the user's stays one, though it was found in a worker.
-        kind = getattr(errors, first["type"], None)
-        if isinstance(kind, type) and issubclass(kind, UserError):
-            return kind(first["message"])
-        if isinstance(kind, type) and issubclass(kind, TrainingFailedError):
-            return kind(f"{first['message']}\nlog: {log}")
-        said = f"rank {first['rank']} failed: {first['type']}: {first['message']}"
-        return TrainingFailedError(said + _advice(first["type"], first["message"]) + f"\nlog: {log}")
-    last = "\n".join(printed.splitlines()[-20:])
+        raised = _recorded(first, log)
+        raised.__cause__ = WorkerError(first["traceback"])
+        return raised
+    lines = printed.splitlines()
+    last = "\n".join(lines[-20:])
     ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-    said = f"the processes ended {ended} and left no error"
-    return TrainingFailedError(f"{said}{_advice('', last)}; the last lines of {log}:\n{last}")
+    if known := known_line(last):
+        said = f"the processes ended {ended}: {known}{_advice('', known)}\nlog: {log}"
+    else:
+        said = f"the processes ended {ended} and left no error; the last lines of {log}:\n{last}"
+    failed = TrainingFailedError(said)
+    failed.__cause__ = WorkerError("\n".join(lines[-200:]))
+    return failed
+
+
+def _recorded(first: Mapping[str, Any], log: Path) -> TrainingHubError:
+    # A mistake of the user's stays one, though it was found in a worker.
+    kind = getattr(errors, first["type"], None)
+    if isinstance(kind, type) and issubclass(kind, UserError):
+        return kind(first["message"])
+    if isinstance(kind, type) and issubclass(kind, TrainingFailedError):
+        return kind(f"{first['message']}\nlog: {log}")
+    if importing := first["import"]:
+        said = f"rank {first['rank']} failed: {importing}"
+        return ImportFailedError(f"{said}{_advice('', importing)}\nlog: {log}")
+    said = f"rank {first['rank']} failed: {first['type']}: {first['message']}"
+    return TrainingFailedError(said + _advice(first["type"], first["message"]) + f"\nlog: {log}")
 
 
 def _advice(kind: str, message: str) -> str:
@@ -155,12 +182,14 @@ def recorded_failure(logs: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         rank = os.environ.get("RANK", "0")
+        importing = import_failure(error)
         record = {
             "rank": int(rank),
             "time": time.time(),
             "type": type(error).__name__,
             "message": str(error),
             "traceback": traceback.format_exc(),
+            "import": in_one_line(importing) if importing else None,
         }
         (logs / f"rank-{rank}.error.json").write_text(json.dumps(record), encoding="utf-8")
         raise

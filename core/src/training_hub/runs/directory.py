@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from training_hub.errors import OutputDirectoryError, UserError
+from training_hub.errors import OutputDirectoryError, RunFormatError, UserError
 from training_hub.runs import json_text
+from training_hub.runs.events import read_events
 from training_hub.runs.lock import locked
+from training_hub.runs.recorded import read_manifest
 
-OURS = ("run.json", "events.jsonl", "logs", "final", "merged", "gguf", "checkpoint-*", "report.html")
+TRAINED = ("final", "merged", "gguf", "checkpoint-*")
+OURS = ("run.json", "events.jsonl", "logs", *TRAINED, "report.html")
 """What a run writes; what overwrite_output_dir removes of an older one."""
 FOREIGN = ("hf_format", "full_state", "model*.safetensors", "adapter_model.safetensors")
 """What frameworks called without the hub leave behind: refused like a run of ours, and never removed."""
@@ -83,6 +86,26 @@ class RunDirectory:
             self._aside.exists() or all(path == self.logs for path in self.earlier_run())
         )
 
+    def never_began(self) -> bool:
+        """Whether the run here failed or was killed before it trained, and no earlier one is still set aside for it."""
+        if self._put_aside() or self._has_trained():
+            return False
+        if self.earlier_run() == [self.logs]:
+            return not any(self.logs.iterdir())
+        try:
+            manifest = read_manifest(self.manifest)
+        except RunFormatError:
+            return False
+        return manifest is not None and manifest.text("state") in ("running", "failed", "interrupted")
+
+    def _has_trained(self) -> bool:
+        return any(self._matching((*TRAINED, *FOREIGN))) or any(
+            event["event"] == "start" for event in read_events(self.events)
+        )
+
+    def _put_aside(self) -> list[Path]:
+        return list(self._aside.iterdir()) if self._aside.is_dir() else []
+
     def _matching(self, patterns: tuple[str, ...]) -> Iterator[Path]:
         for pattern in patterns:
             yield from sorted(self.path.glob(pattern))
@@ -103,8 +126,10 @@ class RunDirectory:
             raise OutputDirectoryError(
                 f"ckpt_output_dir={self.path}: it is the directory of the model itself; give another one"
             )
-        found = self.earlier_run()
-        if found and not overwrite and not resumed:
+        if model_path is not None:
+            self.check_spares("model_path", model_path)
+        found = self.earlier_run() + ([self._aside] if self._put_aside() else [])
+        if found and not (overwrite or resumed or self.never_began()):
             names = ", ".join(path.name for path in found[:5]) + (", ..." if len(found) > 5 else "")
             raise OutputDirectoryError(
                 f"ckpt_output_dir={self.path}: it holds another run ({names}); give an empty directory, "
@@ -127,6 +152,23 @@ class RunDirectory:
                 f"{size(needed_bytes)}; free some space, or give a directory on another disk"
             )
 
+    def check_spares(self, name: str, path: Path) -> None:
+        """Find out whether a new run here would replace what it reads.
+
+        Args:
+            name: The parameter that says what is read.
+            path: What is read.
+
+        Raises:
+            OutputDirectoryError: It would.
+        """
+        read = path.resolve()
+        if any(read.is_relative_to(written.resolve()) for written in self._matching(OURS)):
+            raise OutputDirectoryError(
+                f"{name}={path}: it is part of the run in ckpt_output_dir={self.path}, which a new run there replaces; "
+                f"give another ckpt_output_dir"
+            )
+
     def free(self) -> int:
         """Bytes left on its disk."""
         return shutil.disk_usage(self._ancestor()).free
@@ -139,8 +181,9 @@ class RunDirectory:
     def new_run(self, *, resumed: bool = False) -> Iterator[None]:
         """Make the directory ready for a run, for the time of the block, in which no other run can go there.
 
-        An earlier run is set aside, and gone for good once `started` is called or the block ends well. A mistake of the
-        user's that only shows before that (`UserError`) leaves everything as it was.
+        An earlier run is set aside, and gone for good once `started` is called or the block ends well. It is put back
+        where the run fails before that. A mistake of the user's (`UserError`) then leaves everything as it was; of
+        another failure the logs stay.
 
         Args:
             resumed: Whether the earlier run goes on: it stays.
@@ -165,6 +208,10 @@ class RunDirectory:
                 if self._aside.exists():
                     self._restore(new)
                 raise
+            except BaseException:
+                if self._aside.exists():
+                    self._withdraw()
+                raise
             self.started()
 
     def _make_ready(self, resumed: bool) -> None:
@@ -180,10 +227,11 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
     def _set_aside(self) -> None:
+        worthless = self.never_began()
         self._aside.mkdir(exist_ok=True)
         for path in list(self._matching(OURS)):
             # Where one was set aside already, what is here is of a run that was killed before it began.
-            if (self._aside / path.name).exists():
+            if worthless or (self._aside / path.name).exists():
                 _remove(path)
             else:
                 path.replace(self._aside / path.name)
@@ -198,6 +246,17 @@ class RunDirectory:
     @property
     def _aside(self) -> Path:
         return self.path / ".earlier-run"
+
+    def _withdraw(self) -> None:
+        if self._has_trained() or not self._put_aside():
+            self.started()
+            return
+        # The error names a log by its path, so what this run logged goes on where the earlier one's ends.
+        (self._aside / self.logs.name).mkdir(exist_ok=True)
+        for log in self.logs.glob("*.log"):
+            with contextlib.suppress(OSError), (self._aside / self.logs.name / log.name).open("ab") as earlier:
+                earlier.write(log.read_bytes())
+        self._restore(new=False)
 
     def _restore(self, new: bool) -> None:
         for path in list(self._matching(OURS)):

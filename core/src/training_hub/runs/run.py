@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
@@ -17,7 +19,9 @@ from training_hub.callbacks.failures import CallbackFailures
 from training_hub.callbacks.from_ranks import FromRanks
 from training_hub.callbacks.sent import for_ranks
 from training_hub.credentials import without_credentials
-from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
+from training_hub.errors import ParameterError, TrainingFailedError, TrainingHubError, UserError
+from training_hub.launchers.failures import import_failure, in_one_line
+from training_hub.launchers.local import ImportFailedError
 from training_hub.parameters.resolution import Parameters
 from training_hub.request import Request, check_request, dataset_options
 from training_hub.runs.checkpoints import Checkpoint, newest, remove_half_written
@@ -96,11 +100,15 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
         CallbackError: A callback raised; the run was stopped with a checkpoint.
         SystemExit: SIGTERM came; the run was stopped with a checkpoint.
     """
+    _refuse_torchrun(parameters)
     translation = backend.translate(parameters)
     translation.raise_for_refusals()
     callbacks = _callbacks(parameters)
     on_all_ranks = for_ranks(callbacks, backend, parameters, translation.launch)
     request = check_request(parameters)
+    for name, rows in (("data_path", request.data), ("eval_data_path", request.eval_data)):
+        if rows is not None:
+            request.directory.check_spares(name, Path(rows.path))
     described = manifest(backend, parameters, translation, request)
     if request.resumption is not None:
         check_same(request.resumption, described, parameters["resume_changes"] or [])
@@ -120,6 +128,19 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
         return _Recorded(backend, run, control, described).carry_out(here_alone)
 
 
+def _refuse_torchrun(parameters: Parameters) -> None:
+    """One of several processes that carry out the same call would find the run of another in its directory."""
+    set_by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and "LOCAL_RANK" in os.environ
+    if set_by_torchrun and os.environ.get("WORLD_SIZE") != "1":
+        processes, nodes = os.environ.get("LOCAL_WORLD_SIZE", "auto"), os.environ.get("GROUP_WORLD_SIZE", "1")
+        several = "" if nodes == "1" else f" on each node, and give nnodes={nodes} and node_rank too"
+        raise ParameterError(
+            f"this script was started by torchrun, which calls {parameters.algorithm} in every process, and the "
+            f"processes that train are started by the call itself: start the script once with python"
+            f"{several}, and give nproc_per_node={processes}"
+        )
+
+
 def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
     given = parameters["callbacks"]
     return given if isinstance(given, list) else [given] if given is not None else []
@@ -133,6 +154,7 @@ class _Recorded:
         self.run = run
         self.control = control
         self.manifest = described
+        self._began = False
 
     def carry_out(self, callbacks: list[TrainingHubCallback]) -> TrainingResult:
         run, directory = self.run, self.run.directory
@@ -195,6 +217,7 @@ class _Recorded:
     def _receive(self, readers: tuple[Console | Dispatcher | Trackers | FromRanks, ...], event: Event) -> None:
         self.run.patience.heard(event)
         if event["event"] == "start":
+            self._began = True
             self.run.directory.started()
         for reader in readers:
             reader.receive(event)
@@ -206,6 +229,7 @@ class _Recorded:
 
     def _failed(self, error: BaseException) -> BaseException:
         """Write down how the run ended, and give the error to raise."""
+        error = self._with_framework(error)
         ended = isinstance(error, KeyboardInterrupt)
         cause = error.number.name if isinstance(error, Ended) else str(error) or type(error).__name__
         cause = without_credentials(cause)
@@ -223,6 +247,23 @@ class _Recorded:
         return self._with_checkpoint(
             TrainingFailedError(f"training with {self.backend.name} failed: {type(error).__name__}: {error}")
         )
+
+    def _with_framework(self, error: BaseException) -> BaseException:
+        """The error; one that names the framework and its version where that cannot be imported."""
+        framework = self.backend.framework
+        if self._began or framework is None:
+            return error
+        cause: BaseException | None
+        if isinstance(error, ImportFailedError):
+            said, cause = str(error), error.__cause__
+        elif not isinstance(error, TrainingHubError) and (found := import_failure(error)):
+            said, cause = in_one_line(found), error
+        else:
+            return error
+        version = self.manifest["versions"].get(framework)
+        named = TrainingFailedError(f"{framework}{f' {version}' if version else ''} cannot be imported: {said}")
+        named.__cause__ = cause
+        return named
 
     def _with_checkpoint(self, error: TrainingHubError) -> TrainingHubError:
         """The error, with where to go on from in its message."""
