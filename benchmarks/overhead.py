@@ -22,6 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sides import environment, exit_code_on_a_gpu, see_one_gpu
+
 from training_hub_trl.memory import KEPT, LARGEST
 
 HUB = """
@@ -78,7 +80,6 @@ seconds = time.perf_counter() - start
 """
 
 KEEPS_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(LARGEST), "MALLOC_TRIM_THRESHOLD_": str(KEPT)}
-HERE = str(Path(__file__).parent)
 SIDES = {"hub": HUB, "plain": PLAIN}
 FOR_DEVICE = (
     "use_cpu",
@@ -103,16 +104,12 @@ def chosen_for_device(asked: dict[str, Any]) -> dict[str, Any]:
 
 def started(name: str, out: Path, job: dict[str, Any], core: int | None) -> subprocess.Popen[bytes]:
     """One side in a process of its own, on one core or on all."""
-    # With compiled files kept, as they are for users.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment["PYTHONPATH"] = os.pathsep.join([HERE, environment.get("PYTHONPATH", "")])
-    if job["keep_memory"]:
-        environment |= KEEPS_MEMORY
+    variables = environment() | (KEEPS_MEMORY if job["keep_memory"] else {})
     command = [sys.executable, "-c", SIDES[name], str(out), json.dumps(job)]
     if core is not None:
-        environment["OMP_NUM_THREADS"] = "1"
+        variables["OMP_NUM_THREADS"] = "1"
         command = ["taskset", "--cpu-list", str(core), *command]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def measured(names: list[str], out: Path, job: dict[str, Any], cores: list[int] | None) -> dict[str, dict[str, Any]]:
@@ -144,8 +141,7 @@ def main() -> int:
     asked = options.parse_args()
     on_a_gpu = devices().kind == "cuda"
     if on_a_gpu:
-        # transformers would let the script spread each batch over all that it sees.
-        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        see_one_gpu()
     cores = None if on_a_gpu else sorted(os.sched_getaffinity(0))[:2]
     if cores and len(cores) < 2:
         raise SystemExit("it takes two cores, one for each side")
@@ -184,10 +180,7 @@ def main() -> int:
             f"mean ratio of {asked.pairs} pairs: {mean:.3f} (standard error {error:.3f}), "
             f"median {statistics.median(ratios):.3f}; goal: at most 1.02, on a GPU 1 / 0.99"
         )
-    if not on_a_gpu:
-        return 0
-    print(f"tokens a second through the hub over the script's: {1 / mean:.3f}; goal: at least 0.99")
-    return 0 if mean <= 1 / 0.99 else 1
+    return exit_code_on_a_gpu(mean) if on_a_gpu else 0
 
 
 if __name__ == "__main__":
