@@ -80,15 +80,16 @@ def test_a_plugin_of_algorithms_only_is_listed(plugins: Any, capsys: pytest.Capt
     assert listed(capsys)["extra"]["algorithms"] == ["dpo"]
 
 
+@pytest.mark.parametrize("error", [OSError, SystemExit])
 def test_a_check_that_fails_stops_nothing(
-    translating: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    translating: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     def fail(self: Any) -> Availability:
-        raise OSError("no driver")
+        raise error("no driver")
 
     monkeypatch.setattr(translating, "availability", fail)
     entry = listed(capsys)["translating"]
-    assert (entry["state"], entry["reason"]) == ("unavailable", "its check fails: OSError: no driver")
+    assert (entry["state"], entry["reason"]) == ("unavailable", f"its check fails: {error.__name__}: no driver")
 
 
 def test_the_demo_of_a_plugin_is_run(plugins: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

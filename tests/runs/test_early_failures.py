@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from training_hub import AlgorithmRegistry, FrameworkBackend, TrainingResult, sft
+from training_hub import AlgorithmRegistry, FrameworkBackend, SFTAlgorithm, TrainingResult, sft
 from training_hub.cli import main
 from training_hub.errors import OutputDirectoryError, ParameterError, TrainingFailedError
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan
+from training_hub.request import check_request
 from training_hub.translation import Translation, by_hub, translate
 
 WORKER = """
@@ -288,4 +289,6 @@ def test_what_a_run_reads_is_not_replaced_by_it(job: dict[str, Any], read: str) 
     (shutil.copytree if job[read].is_dir() else shutil.copy)(job[read], inside)
     with pytest.raises(OutputDirectoryError, match=f"{read}=.*is part of the run in ckpt_output_dir=.*give another"):
         sft(**{**job, read: inside, "overwrite_output_dir": True})
+    with pytest.raises(OutputDirectoryError, match=f"{read}=.*is part of the run"):
+        check_request(SFTAlgorithm.resolve({**job, read: inside, "overwrite_output_dir": True}))
     assert inside.exists() and (out / "run.json").exists()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from training_hub.data import DatasetOptions, DatasetSummary, check_dataset
-from training_hub.errors import DatasetError, ModelError, OutputDirectoryError, RequestError, UserError
+from training_hub.errors import DatasetError, ModelError, RequestError, UserError
 from training_hub.model import ModelSummary, check_model
 from training_hub.parameters.resolution import Parameters
-from training_hub.runs.directory import RunDirectory, data_directory, node_directory, size
+from training_hub.runs.directory import RunDirectory, check_writable, data_directory, node_directory, size
 from training_hub.runs.resume import Resumption, resumption
 from training_hub.trackers.asked import check_trackers
 
@@ -70,7 +69,12 @@ def check_request(parameters: Parameters) -> Request:
     if model and data:
         _found(problems, lambda: _check_template(model, data))
     resumed = _found(problems, lambda: resumption(parameters, directory))
-    _found(problems, lambda: _check_directory(parameters, directory, model, resumed))
+    _found(
+        problems,
+        lambda: _check_directory(
+            parameters, directory, model, resumed, {"data_path": data, "eval_data_path": eval_data}
+        ),
+    )
     if parameters["data_output_dir"]:
         _found(problems, lambda: check_writable("data_output_dir", data_directory(parameters)))
     _found(problems, lambda: check_trackers(parameters))
@@ -91,21 +95,6 @@ def _found(problems: list[UserError], check: Callable[[], T]) -> T | None:
         return None
 
 
-def check_writable(parameter: str, path: Path) -> None:
-    """Find out, without writing, whether a directory can be made and written.
-
-    Raises:
-        OutputDirectoryError: It cannot; with the parameter or option that gives it.
-    """
-    ancestor = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not ancestor.is_dir():
-        raise OutputDirectoryError(
-            f"{parameter}={path}: {ancestor} is a file, not a directory; give the path of a directory"
-        )
-    if not os.access(ancestor, os.W_OK | os.X_OK) or os.statvfs(ancestor).f_flag & os.ST_RDONLY:
-        raise OutputDirectoryError(f"{parameter}={path}: {ancestor} cannot be written; give another one")
-
-
 def _check_template(model: ModelSummary, data: DatasetSummary) -> None:
     if data.format in _CONVERSATIONS and model.chat_template == "":
         raise ModelError(
@@ -122,7 +111,11 @@ def _check_template(model: ModelSummary, data: DatasetSummary) -> None:
 
 
 def _check_directory(
-    parameters: Parameters, directory: RunDirectory, model: ModelSummary | None, resumed: Resumption | None
+    parameters: Parameters,
+    directory: RunDirectory,
+    model: ModelSummary | None,
+    resumed: Resumption | None,
+    rows: Mapping[str, DatasetSummary | None],
 ) -> None:
     first = parameters["node_rank"] == 0
     directory.check(
@@ -132,6 +125,9 @@ def _check_directory(
         # Where resume=True finds no checkpoint yet, what the earlier run left is replaced.
         resumed=parameters["resume"] is True or (resumed is not None and resumed.here),
     )
+    for name, found in rows.items():
+        if found is not None:
+            directory.check_spares(name, Path(found.path))
 
 
 def _space_for_all(parameters: Parameters, directory: RunDirectory, model: ModelSummary) -> Iterator[str]:

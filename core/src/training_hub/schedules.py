@@ -1,7 +1,7 @@
 """Whether transformers can make a learning-rate schedule with the keywords given, told from its installed source.
 
-Every framework here hands `lr_scheduler` and `lr_scheduler_kwargs` to `transformers.get_scheduler`, which would say so
-only once the model is loaded.
+Frameworks hand `lr_scheduler` and `lr_scheduler_kwargs` to `transformers.get_scheduler`, which would say so only once
+the model is loaded.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def schedule_problem(name: str, keywords: Mapping[str, Any] | None) -> str | Non
         keywords: `lr_scheduler_kwargs`.
     """
     given = set(keywords or ())
-    known = parameters_of(*_FUNCTIONS[name]) - _GIVEN_BY_THE_TRAINER if name in _FUNCTIONS else frozenset()
+    # What there is to know is read from source, which takes a moment.
+    known = parameters_of(*_FUNCTIONS[name]) - _GIVEN_BY_THE_TRAINER if given and name in _FUNCTIONS else frozenset()
     if unknown := sorted(given - known):
         there = f"there are: {', '.join(sorted(known))}" if known else "it takes none"
         return f"{unknown[0]} is no keyword of the schedule {name!r}{nearest(unknown[0], known)}; {there}"

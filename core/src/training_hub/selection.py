@@ -8,7 +8,7 @@ from typing import Any
 
 from training_hub import plugins
 from training_hub.algorithms.algorithm import Algorithm
-from training_hub.backend import Backend
+from training_hub.backend import Availability, Backend
 from training_hub.catalog import install_command
 from training_hub.errors import BackendNotFoundError, BackendUnavailableError
 from training_hub.launchers.failures import in_one_line
@@ -66,7 +66,7 @@ def select(algorithm: str, backend: str | None = None) -> Choice:
     if backend is not None:
         try:
             return _choice(_able(algorithm, backend), "named in the call")
-        except _UnableError as error:
+        except BackendUnavailableError as error:
             raise BackendUnavailableError(f"backend {backend!r} cannot run here: {error}") from error.__cause__
 
     recommended = AlgorithmRegistry.get_algorithm(algorithm).recommended_backends
@@ -81,7 +81,7 @@ def select(algorithm: str, backend: str | None = None) -> Choice:
         else:
             try:
                 candidate = _able(algorithm, name)
-            except _UnableError as error:
+            except BackendUnavailableError as error:
                 passed.append((name, str(error)))
             else:
                 why = "first recommended" if not passed else "first that can run here"
@@ -96,24 +96,28 @@ def select(algorithm: str, backend: str | None = None) -> Choice:
     )
 
 
-class _UnableError(Exception):
-    """Why a backend cannot run here."""
+def asked(kind: type[Backend], name: str) -> tuple[Backend, Availability]:
+    """Make a backend, and ask whether it can run here.
 
-
-def _able(algorithm: str, name: str) -> Backend:
-    kind = AlgorithmRegistry.get_backend(algorithm, name)
+    Raises:
+        BackendUnavailableError: It fails at that, in any way.
+    """
     try:
         backend = kind()
         backend.name = name
-        availability = backend.availability()
-        able, reason = availability.available, availability.reason
-    # As with its plugin: it may fail in any way, and the next backend is tried all the same.
+        found = backend.availability()
+        return backend, Availability(found.available, found.reason)
+    # As with its plugin: other backends are tried and listed all the same.
     except plugins.NEVER_FENCED:
         raise
     except BaseException as error:
-        raise _UnableError(f"its check fails: {in_one_line(error)}") from error
-    if not able:
-        raise _UnableError(reason)
+        raise BackendUnavailableError(f"its check fails: {in_one_line(error)}") from error
+
+
+def _able(algorithm: str, name: str) -> Backend:
+    backend, availability = asked(AlgorithmRegistry.get_backend(algorithm, name), name)
+    if not availability.available:
+        raise BackendUnavailableError(availability.reason)
     return backend
 
 

@@ -7,7 +7,7 @@ nor the framework knows is refused with the nearest name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -103,7 +103,7 @@ def translate(
     parameters: Parameters,
     *,
     settings: Mapping[str, tuple[Any, str]] | None = None,
-    accepts: Mapping[str, frozenset[str]] | None = None,
+    accepts: Mapping[str, Collection[str]] | None = None,
     withheld: Mapping[str, str] | None = None,
     types: Mapping[str, Any] | None = None,
     launch: LaunchPlan | None = None,
@@ -190,7 +190,7 @@ def _further(
     backend: str,
     rules: Mapping[str, Rule],
     parameters: Parameters,
-    accepts: Mapping[str, frozenset[str]],
+    accepts: Mapping[str, Collection[str]],
     withheld: Mapping[str, str],
     types: Mapping[str, Any],
     problems: list[str],

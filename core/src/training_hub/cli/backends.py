@@ -14,7 +14,9 @@ from training_hub import plugins
 from training_hub.backend import Availability, Backend
 from training_hub.catalog import EXTRAS, install_command
 from training_hub.cli.style import styled
+from training_hub.errors import BackendUnavailableError
 from training_hub.registry import AlgorithmRegistry
+from training_hub.selection import asked
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,9 @@ def _entry(name: str, home: plugins.Plugin | None, kinds: dict[str, type[Backend
 
 def _availability(kind: type[Backend], name: str) -> Availability:
     try:
-        backend = kind()
-        backend.name = name
-        return backend.availability()
-    # A plugin may fail in any way; the list shows it and goes on.
-    except Exception as error:
-        return Availability(False, f"its check fails: {type(error).__name__}: {error}")
+        return asked(kind, name)[1]
+    except BackendUnavailableError as error:
+        return Availability(False, str(error))
 
 
 def _version(distribution: str | None) -> str | None:

@@ -9,7 +9,7 @@ import typer
 from training_hub import plugins
 from training_hub.catalog import ANYWHERE, install_command
 from training_hub.errors import BackendNotInstalledError
-from training_hub.request import check_writable
+from training_hub.runs.directory import check_writable
 
 
 def run_demo(output_dir: Path) -> None:

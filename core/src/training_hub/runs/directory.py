@@ -141,11 +141,7 @@ class RunDirectory:
                 f"ckpt_output_dir={self.path}: {foreign[0].name} was not written by Training Hub and is not removed "
                 f"even with overwrite_output_dir=True; move it away, or give another directory"
             )
-        ancestor = self._ancestor()
-        if not ancestor.is_dir():
-            raise OutputDirectoryError(f"ckpt_output_dir={self.path}: {ancestor} is a file, not a directory")
-        if not os.access(ancestor, os.W_OK | os.X_OK) or os.statvfs(ancestor).f_flag & os.ST_RDONLY:
-            raise OutputDirectoryError(f"ckpt_output_dir={self.path}: {ancestor} cannot be written; give another one")
+        check_writable("ckpt_output_dir", self.path)
         if (free := self.free()) < needed_bytes:
             raise OutputDirectoryError(
                 f"ckpt_output_dir={self.path}: the disk has {size(free)} free and a checkpoint of this model takes "
@@ -171,11 +167,7 @@ class RunDirectory:
 
     def free(self) -> int:
         """Bytes left on its disk."""
-        return shutil.disk_usage(self._ancestor()).free
-
-    def _ancestor(self) -> Path:
-        """The directory, or what it will be made in."""
-        return next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        return shutil.disk_usage(_ancestor(self.path)).free
 
     @contextlib.contextmanager
     def new_run(self, *, resumed: bool = False) -> Iterator[None]:
@@ -298,3 +290,23 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def check_writable(parameter: str, path: Path) -> None:
+    """Find out, without writing, whether a directory can be made and written.
+
+    Raises:
+        OutputDirectoryError: It cannot; with the parameter or option that gives it.
+    """
+    ancestor = _ancestor(path)
+    if not ancestor.is_dir():
+        raise OutputDirectoryError(
+            f"{parameter}={path}: {ancestor} is a file, not a directory; give the path of a directory"
+        )
+    if not os.access(ancestor, os.W_OK | os.X_OK) or os.statvfs(ancestor).f_flag & os.ST_RDONLY:
+        raise OutputDirectoryError(f"{parameter}={path}: {ancestor} cannot be written; give another one")
+
+
+def _ancestor(path: Path) -> Path:
+    """The directory, or what it will be made in."""
+    return next(p for p in (path, *path.absolute().parents) if p.exists())

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
@@ -106,9 +105,6 @@ def carry_out(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
     callbacks = _callbacks(parameters)
     on_all_ranks = for_ranks(callbacks, backend, parameters, translation.launch)
     request = check_request(parameters)
-    for name, rows in (("data_path", request.data), ("eval_data_path", request.eval_data)):
-        if rows is not None:
-            request.directory.check_spares(name, Path(rows.path))
     described = manifest(backend, parameters, translation, request)
     if request.resumption is not None:
         check_same(request.resumption, described, parameters["resume_changes"] or [])

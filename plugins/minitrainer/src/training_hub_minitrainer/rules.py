@@ -149,7 +149,6 @@ def _osft() -> dict[str, Rule]:
             lambda p: p["target_patterns"] if decomposes(p) else None,
             note="matching names are looked up in the model before training, also with unfreeze_rank_ratio=1, where "
             "nothing more comes of them; the default goes by its model_type",
-            refuse=lambda p: "there is no pattern in it" if p["target_patterns"] == [] else None,
         ),
         "use_processed_dataset": by_hub("tokens and labels are taken from the rows"),
         "unmask_messages": by_hub("the turns of every role are trained"),

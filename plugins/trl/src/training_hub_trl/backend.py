@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,9 +57,9 @@ class TRLBackend(FrameworkBackend):
             rules(parameters.algorithm, plan, here),
             parameters,
             settings=settings(parameters, plan, here),
-            accepts={owner: frozenset(fields) for owner, fields in known.items()},
+            accepts=known,
             withheld=withheld(here),
-            types={name: kind for fields in known.values() for name, kind in fields.items()},
+            types=ChainMap(*known.values()),
             batches=plan,
             launch=started,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import ChainMap
 from dataclasses import replace
 from typing import ClassVar
 
@@ -60,7 +61,7 @@ class UnslothLoRABackend(FrameworkBackend):
             settings=settings(parameters, plan, here),
             accepts=accepted(),
             withheld=withheld(parameters, here),
-            types={name: kind for fields in types(parameters.algorithm).values() for name, kind in fields.items()},
+            types=ChainMap(*types(parameters.algorithm).values()),
             launch=launch,
             batches=plan,
         )
