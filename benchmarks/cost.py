@@ -100,8 +100,8 @@ def timed(code: str, *given: Any) -> float:
 def own_part(algorithm: str, given: dict[str, Any]) -> float:
     """Seconds that the hub itself takes before anything is started: parameters, translation, checks, manifest."""
     from training_hub import create_algorithm
-    from training_hub.request import check_request
-    from training_hub.runs.manifest import manifest
+    from training_hub.execution.manifest import manifest
+    from training_hub.preflight.request import check_request
 
     before = time.perf_counter()
     made = create_algorithm(algorithm, given["backend"])
@@ -168,7 +168,7 @@ def measure(
 def main() -> int:
     from on_cpu import on_cpu
 
-    from training_hub.devices import devices
+    from training_hub.backends.devices import devices
 
     options = argparse.ArgumentParser()
     options.add_argument("plugin", choices=sorted(PLUGINS))

@@ -15,14 +15,14 @@ from pathlib import Path
 
 def cost(directory: Path, count: int) -> float:
     """Seconds of the processor for one event."""
-    from training_hub.runs.console import Console
-    from training_hub.runs.control import Control, Steering
-    from training_hub.runs.directory import RunDirectory
-    from training_hub.runs.events import EventLog, Follower
+    from training_hub.reading.console import Console
+    from training_hub.store.control import Control, ControlReader
+    from training_hub.store.directory import RunDirectory
+    from training_hub.store.events import EventLog, Follower
 
     run = RunDirectory(directory)
     run.logs.mkdir(parents=True)
-    log, steering = EventLog(run.events), Steering(run)
+    log, control_reader = EventLog(run.events), ControlReader(run)
     Control(run).save()
     framework = {"loss": 2.5, "grad_norm": 0.7, "learning_rate": 1e-4, "entropy": 3.1, "num_tokens": 1e6, "epoch": 0.5}
     figures = {"loss": 2.5, "learning_rate": 1e-4, "grad_norm": 0.7, "tokens": 10**6, "tokens_per_second": 1e4}
@@ -30,14 +30,14 @@ def cost(directory: Path, count: int) -> float:
         before = time.process_time()
         for step in range(1, count + 1):
             log.emit("step", step=step, max_steps=count, epoch=step / count, **figures, framework=framework)
-            steering.orders()
+            control_reader.orders()
     return (time.process_time() - before) / count
 
 
 def step_seconds(directory: Path) -> float:
     """The median of a run's steps."""
     from training_hub import sft
-    from training_hub.runs.events import read_events
+    from training_hub.store.events import read_events
     from training_hub_trl.demo import _words, make_model, row, write_rows
 
     make_model(directory / "model")

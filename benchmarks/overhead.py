@@ -32,7 +32,7 @@ from pathlib import Path
 out, job = Path(sys.argv[1]), json.loads(sys.argv[2])
 import torch, trl.trainer.sft_trainer, peft
 from training_hub import sft
-from training_hub.runs.events import read_events
+from training_hub.store.events import read_events
 start = time.perf_counter()
 sft(ckpt_output_dir=out / "run", backend="trl", **job["asked"])
 seconds = time.perf_counter() - start
@@ -126,7 +126,7 @@ def measured(names: list[str], out: Path, job: dict[str, Any], cores: list[int] 
 
 
 def main() -> int:
-    from training_hub.devices import devices
+    from training_hub.backends.devices import devices
     from training_hub_trl.demo import _words, make_model, row, write_rows
 
     options = argparse.ArgumentParser()

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from training_hub import AlgorithmRegistry
-from training_hub.batches import BatchPlan
-from training_hub.devices import Devices
+from training_hub.backends.batches import BatchPlan
+from training_hub.backends.devices import Devices
+from training_hub.backends.translation import Rule, reference
 from training_hub.parameters.description import table
-from training_hub.translation import Rule, reference
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- table: made by docs/generate.py -->", "<!-- end of table -->"

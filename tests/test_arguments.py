@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from training_hub.arguments import fields_of, types_of
+from training_hub.backends.framework_arguments import fields_of, types_of
 from training_hub.errors import BackendUnavailableError
 
 SOURCE = """

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from training_hub import SFTAlgorithm
-from training_hub.credentials import masked, without_credentials
-from training_hub.runs.events import EventLog
-from training_hub.translation import by_hub, refused, translate
+from training_hub.backends.translation import by_hub, refused, translate
+from training_hub.store.events import EventLog
+from training_hub.store.redaction import masked, without_credentials
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import textwrap
 
 import pytest
 
-from training_hub import AlgorithmRegistry, Backend, SFTAlgorithm, create_algorithm, plugins
+from training_hub import AlgorithmRegistry, Backend, SFTAlgorithm, create_algorithm
+from training_hub.plugins import discovery
 from training_hub.errors import (
     AlgorithmNotFoundError,
     BackendNotFoundError,
@@ -40,7 +41,7 @@ def package(tmp_path, monkeypatch):
         info = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{plugins.GROUP}]\n{name} = {value or module}\n")
+        (info / "entry_points.txt").write_text(f"[{discovery.GROUP}]\n{name} = {value or module}\n")
         made.append(module)
 
     yield make
@@ -49,13 +50,13 @@ def package(tmp_path, monkeypatch):
 
 
 def reason(name):
-    _, broken = plugins.loadable()
+    _, broken = discovery.loadable()
     return str(broken[name])
 
 
 def test_metadata_alone_lists_a_plugin_without_importing_it(package):
     package("lazy", GOOD)
-    plugin = plugins.installed()["lazy"]
+    plugin = discovery.installed()["lazy"]
     assert (plugin.package, plugin.version) == ("package-lazy", "1.0")
     assert "module_lazy" not in sys.modules
 
@@ -184,17 +185,17 @@ def test_two_packages_of_one_name_are_both_refused_and_named(package):
 def test_a_variable_limits_what_is_loaded(package, monkeypatch):
     package("one", GOOD)
     package("two", GOOD)
-    monkeypatch.setenv(plugins.ALLOWLIST, "two")
+    monkeypatch.setenv(discovery.ALLOWLIST, "two")
     assert create_algorithm("sft", "two").backend.name == "two"
     assert "switched off: TRAINING_HUB_PLUGINS='two'" in reason("one")
-    monkeypatch.setenv(plugins.ALLOWLIST, "")
+    monkeypatch.setenv(discovery.ALLOWLIST, "")
     with pytest.raises(PluginError, match="switched off"):
         create_algorithm("sft", "two")
 
 
 def test_a_variable_that_names_no_plugin_says_so(package, monkeypatch):
     package("one", GOOD)
-    monkeypatch.setenv(plugins.ALLOWLIST, "oen")
+    monkeypatch.setenv(discovery.ALLOWLIST, "oen")
     with pytest.raises(PluginError, match="does not name it, and names 'oen', which is not installed"):
         create_algorithm("sft", "one")
 

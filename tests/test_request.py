@@ -14,8 +14,8 @@ from training_hub.errors import (
     OutputDirectoryError,
     UserError,
 )
-from training_hub.request import check_request
-from training_hub.runs.directory import RunDirectory
+from training_hub.preflight.request import check_request
+from training_hub.store.directory import RunDirectory
 
 
 @pytest.fixture

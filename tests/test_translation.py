@@ -3,8 +3,8 @@
 import pytest
 
 from training_hub import SFTAlgorithm
+from training_hub.backends.translation import approximate, by_hub, exact, refused, translate
 from training_hub.errors import ParameterError
-from training_hub.translation import approximate, by_hub, exact, refused, translate
 
 NEEDED = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
 RULES = {name: by_hub("somehow") for name in SFTAlgorithm.declared()} | {

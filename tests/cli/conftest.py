@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import pytest
 
 from training_hub import AlgorithmRegistry, Availability, Backend, FrameworkBackend, TrainingResult
-from training_hub.batches import plan_batches
+from training_hub.backends.batches import plan_batches
+from training_hub.backends.translation import Rule, Translation, approximate, by_hub, exact, refused, translate
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters import Parameters
-from training_hub.translation import Rule, Translation, approximate, by_hub, exact, refused, translate
 
 
 class Recording(Backend):

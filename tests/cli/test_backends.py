@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-import training_hub.plugins
+import training_hub.plugins.discovery
 from training_hub import Availability
 from training_hub.algorithms.sft import SFTAlgorithm
 from training_hub.cli import main
 from training_hub.errors import PluginError
-from training_hub.plugins import LoadedPlugin, Plugin
+from training_hub.plugins.discovery import LoadedPlugin, Plugin
 
 
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
@@ -29,11 +29,11 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(*loaded: LoadedPlugin, broken: dict[str, PluginError] | None = None) -> None:
         found = {entry.plugin.name: entry.plugin for entry in loaded}
         found |= {name: Plugin(name, f"pkg-{name}", "1.0", ()) for name in broken or {}}
-        monkeypatch.setattr(training_hub.plugins, "installed", lambda: found)
+        monkeypatch.setattr(training_hub.plugins.discovery, "installed", lambda: found)
         monkeypatch.setattr(
-            training_hub.plugins, "loadable", lambda: ({p.plugin.name: p for p in loaded}, broken or {})
+            training_hub.plugins.discovery, "loadable", lambda: ({p.plugin.name: p for p in loaded}, broken or {})
         )
-        monkeypatch.setattr(training_hub.plugins, "load", lambda name: {p.plugin.name: p for p in loaded}[name])
+        monkeypatch.setattr(training_hub.plugins.discovery, "load", lambda name: {p.plugin.name: p for p in loaded}[name])
 
     return install
 

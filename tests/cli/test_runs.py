@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from training_hub.cli import main
-from training_hub.runs.events import EventLog
+from training_hub.store.events import EventLog
 
 
 def make_run(path: Path, *, start: float = 1000.0, rate: float = 1e-3, **parts: Any) -> Path:

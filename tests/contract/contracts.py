@@ -6,13 +6,13 @@ import pytest
 import torch
 from contract_example import installed
 
-from training_hub import plugins
+from training_hub.plugins import discovery
 from training_hub.testing import BackendContract
 from training_hub.testing.reference import measure
 from training_hub.testing.runs import make_toy
 
 # Listing reads the metadata of all fifty examples, over and over; nothing is installed while this runs.
-plugins.installed = cache(plugins.installed)
+discovery.installed = cache(discovery.installed)
 # One thread, so that a process alone and one of two do the same sums in the same order.
 torch.set_num_threads(1)
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cells import FRAMEWORKS, Cell
 from faulty import Fault, Steady, undisturbed
 
-from training_hub.devices import devices
+from training_hub.backends.devices import devices
 from training_hub.testing.toy import conversations, make_model, write_rows
 
 # Drawn anew each time, so that every night tries other moments; given, so that one can be tried again.

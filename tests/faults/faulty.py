@@ -16,8 +16,8 @@ from typing import Any
 from cells import Cell
 from safetensors.torch import load_file
 
-from training_hub.runs.checkpoints import complete, newest
-from training_hub.runs.events import Event, Tail, live_events, read_events
+from training_hub.store.checkpoints import complete, newest
+from training_hub.store.events import Event, Tail, live_events, read_events
 
 TRAIN = Path(__file__).with_name("train.py")
 PATIENCE = 300

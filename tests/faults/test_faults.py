@@ -17,8 +17,8 @@ from faulty import Fault, Found, Started, Steady
 
 from training_hub.errors import OutputDirectoryError
 from training_hub.reading.history import fold
-from training_hub.runs.events import read_events
-from training_hub.runs.lock import locked
+from training_hub.store.events import read_events
+from training_hub.store.lock import locked
 from training_hub.testing.killer import ranks
 
 pytestmark = pytest.mark.faults

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cpu_device"))
 from on_cpu import on_cpu
 
 import training_hub
-from training_hub.devices import devices
+from training_hub.backends.devices import devices
 
 NEEDS_CUDA = {"instructlab-training": {}, "mini-trainer": {"TESTING": "true", "NUMBA_DISABLE_JIT": "1"}}
 """Backends that a stand-in puts on the CPU, with the variables they want there."""

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 import pytest
 
 import training_hub
-from training_hub import plugins
-from training_hub.devices import devices
-from training_hub.runs.events import read_events
+from training_hub.backends.devices import devices
+from training_hub.plugins import discovery
+from training_hub.store.events import read_events
 from training_hub.testing.reference import measure_apart
 from training_hub.testing.toy import conversations, make_model, write_rows
 
@@ -22,7 +22,7 @@ pytestmark = [
 OWN = {"sft": {}, "osft": {"unfreeze_rank_ratio": 0.25}, "lora_sft": {"lora_r": 8}}
 CASES = [
     (algorithm, name)
-    for name, plugin in plugins.loadable()[0].items()
+    for name, plugin in discovery.loadable()[0].items()
     for algorithm in plugin.backends[name].algorithms
     if algorithm in OWN
 ]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training_hub import LoRASFTAlgorithm
-from training_hub.batches import plan_batches, processes
-from training_hub.devices import Devices
+from training_hub.backends.batches import plan_batches, processes
+from training_hub.backends.devices import Devices
 from training_hub.errors import BackendUnavailableError, ParameterError
 
 NEEDED = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}

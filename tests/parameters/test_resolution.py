@@ -56,7 +56,7 @@ def test_any_other_path_stays_as_it_is_written(path):
 
 def test_names_that_are_not_declared_are_kept_for_the_backend():
     parameters = sft(custom_optimization_flag=True)
-    assert parameters.further == {"custom_optimization_flag": True}
+    assert parameters.backend_kwargs == {"custom_optimization_flag": True}
     assert parameters.for_backend()["custom_optimization_flag"] is True
 
 

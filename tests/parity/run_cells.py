@@ -45,8 +45,8 @@ def run(cell: Cell, directory: Path, environment: str) -> None:
     from on_cpu import on_cpu
 
     import training_hub
-    from training_hub.devices import devices
-    from training_hub.runs.events import read_events
+    from training_hub.backends.devices import devices
+    from training_hub.store.events import read_events
     from training_hub.testing.reference import measure_apart
 
     out = directory / environment / cell.name
@@ -77,7 +77,7 @@ def run(cell: Cell, directory: Path, environment: str) -> None:
 
 
 def main() -> None:
-    from training_hub.devices import devices
+    from training_hub.backends.devices import devices
 
     environment, directory = sys.argv[1], Path(sys.argv[2]).absolute()
     asked = cells(ENVIRONMENTS[environment], short="--short" in sys.argv)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from training_hub.runs.events import EventLog
+from training_hub.store.events import EventLog
 
 MakeRun = Callable[..., Path]
 

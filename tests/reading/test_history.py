@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from training_hub.errors import RunFormatError
 from training_hub.reading.history import History, fold, points
-from training_hub.runs.events import EventLog, Tail, live_events, read_events
+from training_hub.store.events import EventLog, Tail, live_events, read_events
 
 
 def step(n: int, at: float = 0.0, **fields: Any) -> dict[str, Any]:

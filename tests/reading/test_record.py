@@ -12,7 +12,7 @@ import pytest
 
 from training_hub.errors import RunFormatError, RunNotFoundError
 from training_hub.reading.record import find, glance, load
-from training_hub.runs.events import EventLog
+from training_hub.store.events import EventLog
 
 
 def test_a_run_is_read_from_its_directory_or_a_file_of_it(make_run: Any) -> None:

@@ -17,7 +17,7 @@ from training_hub.reading.chart import SMALL, Line, chart, ticks
 from training_hub.reading.record import load
 from training_hub.reading.report import page, write_report
 from training_hub.reading.reproduction import call
-from training_hub.runs.events import EventLog
+from training_hub.store.events import EventLog
 
 EMPTY = {"meta", "link", "br", "img", "input", "hr"}
 

@@ -17,8 +17,8 @@ from training_hub.errors import RunFormatError, RunNotFoundError
 from training_hub.reading import record, watching
 from training_hub.reading.sparkline import sparkline
 from training_hub.reading.watched import Watched
-from training_hub.runs.directory import write_json
-from training_hub.runs.events import EventLog
+from training_hub.store.directory import write_json
+from training_hub.store.events import EventLog
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import pytest
 
 from training_hub import AlgorithmRegistry, FrameworkBackend, TrainingHubCallback, TrainingHubContext, TrainingResult
-from training_hub.callbacks.ranks import Ranks
+from training_hub.backends.translation import Translation, by_hub, translate
 from training_hub.launchers.plan import LaunchPlan
-from training_hub.runs.checkpoints import place, seal
-from training_hub.runs.control import Steering
-from training_hub.runs.events import SCHEMA, EventLog
-from training_hub.translation import Translation, by_hub, translate
+from training_hub.store.checkpoints import place, seal
+from training_hub.store.control import ControlReader
+from training_hub.store.events import SCHEMA, EventLog
+from training_hub.worker.callbacks import RankCallbacks
 
 STEPS = 400
 
@@ -33,7 +33,7 @@ class Counting(FrameworkBackend):
         return translate(self.name, {name: by_hub("counted") for name in parameters.declared}, parameters)
 
     def train(self, run: Any) -> TrainingResult:
-        directory, steering, ranks = run.directory, Steering(run.directory), Ranks(run.on_all_ranks, run.directory)
+        directory, control_reader, ranks = run.directory, ControlReader(run.directory), RankCallbacks(run.on_all_ranks, run.directory)
         done = run.resume_from.step if run.resume_from else 0
         ranks.events.emit(
             "start",
@@ -53,11 +53,11 @@ class Counting(FrameworkBackend):
             ranks.events.emit("step", **last)
             if step % 100 == 0:
                 ranks.events.emit("epoch", epoch=step // 100, step=step)
-            orders = steering.orders()
+            orders = control_reader.orders()
             if orders.save or orders.stop:
                 self.save(run, ranks.events, step)
             if orders.stop and step < self.steps:
-                ranks.events.emit("stop", step=step, reason=steering.reason)
+                ranks.events.emit("stop", step=step, reason=control_reader.reason)
                 ranks.end(last)
                 return TrainingResult(place(directory.path, step), last, self.name, directory.path)
         directory.final.mkdir()

@@ -20,8 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_hub.runs.console import Console
-from training_hub.runs.figures import count_text, describe, duration_text, figures
+from training_hub.reading.console import Console
+from training_hub.reading.figures import count_text, describe, duration_text, figures
 
 logger = logging.getLogger("training_hub")
 
@@ -252,7 +252,7 @@ def test_counts(count: float, text: str) -> None:
 SCRIPT = textwrap.dedent(
     """
     import logging, sys, time
-    from training_hub.runs.console import Console
+    from training_hub.reading.console import Console
     {setup}
     with Console() as console:
         console.receive({{"event": "start", "algorithm": "sft", "backend": "trl", "rows": 7, "max_steps": 3}})

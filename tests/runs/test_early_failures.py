@@ -14,17 +14,17 @@ from typing import Any, ClassVar
 import pytest
 
 from training_hub import AlgorithmRegistry, FrameworkBackend, SFTAlgorithm, TrainingResult, sft
+from training_hub.backends.translation import Translation, by_hub, translate
 from training_hub.cli import main
 from training_hub.errors import OutputDirectoryError, ParameterError, TrainingFailedError
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan
-from training_hub.request import check_request
-from training_hub.translation import Translation, by_hub, translate
+from training_hub.preflight.request import check_request
 
 WORKER = """
     import sys
     from pathlib import Path
-    from training_hub.launchers.local import recorded_failure
+    from training_hub.worker.failure import recorded_failure
 
     print("this process was here")
     with recorded_failure(Path(sys.argv[1])):

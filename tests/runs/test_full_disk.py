@@ -12,7 +12,7 @@ import pytest
 
 from training_hub import TrainingHubCallback, sft
 from training_hub.errors import TrainingFailedError
-from training_hub.runs.events import EventLog, live_events, read_events
+from training_hub.store.events import EventLog, live_events, read_events
 
 
 @contextlib.contextmanager

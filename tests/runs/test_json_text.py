@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_hub.runs import json_text
-from training_hub.runs.events import EventLog, read_events
+from training_hub.store import serialization
+from training_hub.store.events import EventLog, read_events
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -37,9 +37,9 @@ def holds_a_word(value):
 
 @given(st.dictionaries(st.text(), VALUES).filter(lambda value: not holds_a_word(value)))
 def test_what_is_written_is_strict_json_and_reads_back(value):
-    text = json_text.dumps(value)
+    text = serialization.dumps(value)
     json.loads(text, parse_constant=refuse)
-    assert same(json_text.loads(text), value)
+    assert same(serialization.loads(text), value)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])

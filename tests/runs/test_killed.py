@@ -19,8 +19,8 @@ from training_hub import AlgorithmRegistry, TrainingHubCallback, TrainingResult,
 from training_hub.errors import DatasetError
 from training_hub.reading.record import load
 from training_hub.reading.watching import watch
-from training_hub.runs.directory import RunDirectory
-from training_hub.runs.lock import locked
+from training_hub.store.directory import RunDirectory
+from training_hub.store.lock import locked
 
 
 def kill_while(run: Callable[[], object]) -> None:
@@ -98,7 +98,7 @@ def test_a_process_that_is_killed_before_it_says_what_it_runs(
     if earlier:
         kill_while(lambda: sft(**early))
     with monkeypatch.context() as patched:
-        patched.setattr("training_hub.runs.run.write_json", lambda *given: kill())
+        patched.setattr("training_hub.execution.session.write_json", lambda *given: kill())
         kill_while(lambda: sft(**job, resume=True))
     assert not RunDirectory(job["ckpt_output_dir"]).manifest.exists()
     assert sft(**job, resume=True).state == "completed"
@@ -116,7 +116,7 @@ def test_who_watches_a_run_that_was_killed_is_told_at_once(early: dict[str, Any]
 WORKER = """
 import sys
 from pathlib import Path
-from training_hub.launchers.local import recorded_failure
+from training_hub.worker.failure import recorded_failure
 
 logs = Path(sys.argv[1])
 (logs / "pid").write_text(__import__("os").readlink("/proc/self"))
@@ -129,7 +129,7 @@ import sys
 from pathlib import Path
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan
-from training_hub.runs.lock import locked
+from training_hub.store.lock import locked
 
 logs = Path(sys.argv[1])
 with locked(logs.parent):

@@ -8,8 +8,8 @@ import pytest
 
 from training_hub import TrainingHubCallback, sft
 from training_hub.errors import CallbackError, ParameterError
-from training_hub.runs.checkpoints import newest
-from training_hub.runs.events import read_events
+from training_hub.store.checkpoints import newest
+from training_hub.store.events import read_events
 from training_hub.testing.on_ranks import RankNotes, notes_of_ranks
 
 MODULE = """

@@ -4,7 +4,7 @@ import pytest
 
 from training_hub import EarlyStopping, LossSpike, SampleGenerations, TrainingHubContext, sft
 from training_hub.errors import CallbackError, ParameterError
-from training_hub.runs.events import read_events
+from training_hub.store.events import read_events
 
 
 class Asked:

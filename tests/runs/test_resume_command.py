@@ -6,7 +6,7 @@ import pytest
 
 from training_hub import sft
 from training_hub.cli import main
-from training_hub.runs.events import live_events, read_events
+from training_hub.store.events import live_events, read_events
 
 
 @pytest.fixture

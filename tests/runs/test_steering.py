@@ -9,10 +9,10 @@ import threading
 import pytest
 
 from training_hub import TrainingHubCallback, sft
-from training_hub.callbacks.dispatch import QUEUE
 from training_hub.errors import CallbackError, OutputDirectoryError, ResumeError, RunFormatError
-from training_hub.runs.checkpoints import SEAL, checkpoints, complete, make_room, newest, place, seal
-from training_hub.runs.events import EventLog, live_events, read_events
+from training_hub.execution.dispatch import QUEUE
+from training_hub.store.checkpoints import SEAL, checkpoints, complete, make_room, newest, place, seal
+from training_hub.store.events import EventLog, live_events, read_events
 
 
 def manifest(result_or_path):

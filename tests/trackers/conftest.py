@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from training_hub import AlgorithmRegistry, TrainingResult, create_algorithm
-from training_hub.runs.run import Run
+from training_hub.backends.run import Run
 
 sys.path.insert(0, str(Path(__file__).parent))
 from telling import Server, Telling

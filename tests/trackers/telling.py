@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from training_hub import FrameworkBackend, TrainingResult
+from training_hub.backends.run import Run
+from training_hub.backends.translation import Translation, by_hub, exact, translate
 from training_hub.parameters import Parameters
-from training_hub.runs.run import Run
-from training_hub.translation import Translation, by_hub, exact, translate
 
 STEPS = 5
 

@@ -13,10 +13,10 @@ import pytest
 from telling import STEPS, events_of
 
 from training_hub.errors import ParameterError
-from training_hub.runs.events import read_events
+from training_hub.store.events import read_events
 from training_hub.trackers import asked as asking
 from training_hub.trackers import fan_out, feed
-from training_hub.trackers.asked import KINDS, asked, check_trackers
+from training_hub.trackers.config import KINDS, asked, check_trackers
 from training_hub.trackers.tensorboard import TensorBoard
 
 

@@ -13,9 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
 from training_hub.errors import ParameterError, TrainingFailedError
-from training_hub.runs.directory import RunDirectory
-from training_hub.runs.events import EventLog
-from training_hub.trackers.fan_out import Trackers
+from training_hub.store.directory import RunDirectory
+from training_hub.store.events import EventLog
+from training_hub.trackers.dispatch import Trackers
 
 
 def read(directory: Path) -> EventAccumulator:

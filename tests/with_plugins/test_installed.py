@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import training_hub
-from training_hub import AlgorithmRegistry, create_algorithm, plugins, sft
+from training_hub import AlgorithmRegistry, create_algorithm, sft
 from training_hub.errors import PluginError
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "training-hub")
@@ -27,7 +27,7 @@ def test_the_hub_is_the_built_wheel():
 
 
 def test_metadata_lists_both():
-    assert {"example", "broken"} <= plugins.installed().keys()
+    assert {"example", "broken"} <= discovery.installed().keys()
 
 
 def test_the_good_ones_backend_trains_although_the_other_is_broken():
@@ -69,7 +69,7 @@ def test_the_broken_one_stops_a_run_that_asks_for_it():
 
 def test_listing_imports_no_plugin_that_is_not_asked_for():
     code = (
-        "import sys; from training_hub import plugins; plugins.installed(); "
+        "import sys; from training_hub.plugins import discovery; discovery.installed(); "
         "print('training_hub_example' in sys.modules, 'training_hub_broken' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,45 +11,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from training_hub.algorithms.algorithm import Algorithm
-    from training_hub.algorithms.lora_sft import LoRASFTAlgorithm, lora_sft
-    from training_hub.algorithms.osft import OSFTAlgorithm, osft
-    from training_hub.algorithms.sft import SFTAlgorithm, sft
-    from training_hub.backend import Availability, Backend, FrameworkBackend
+    from training_hub.algorithms.base import Algorithm
+    from training_hub.algorithms.lora_sft import LoRASFTAlgorithm
+    from training_hub.algorithms.osft import OSFTAlgorithm
+    from training_hub.algorithms.sft import SFTAlgorithm
+    from training_hub.api import create_algorithm, lora_sft, osft, sft
+    from training_hub.backends.base import Availability, Backend, FrameworkBackend
+    from training_hub.callbacks.builtin import EarlyStopping, LossSpike, SampleGenerations
     from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
-    from training_hub.callbacks.ready import EarlyStopping, LossSpike, SampleGenerations
     from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
-    from training_hub.hookspecs import hookimpl
+    from training_hub.plugins.hookspecs import hookimpl
+    from training_hub.plugins.registry import AlgorithmRegistry
     from training_hub.reading.plot import plot_loss
-    from training_hub.registry import AlgorithmRegistry
-    from training_hub.runs.result import TrainingResult
-    from training_hub.selection import create_algorithm
+    from training_hub.store.result import TrainingResult
 
 # Names are imported when they are first used, so that `import training_hub` costs next to nothing.
 _HOMES = {
-    "Algorithm": "training_hub.algorithms.algorithm",
-    "AlgorithmRegistry": "training_hub.registry",
-    "Availability": "training_hub.backend",
-    "Backend": "training_hub.backend",
-    "EarlyStopping": "training_hub.callbacks.ready",
-    "FrameworkBackend": "training_hub.backend",
+    "Algorithm": "training_hub.algorithms.base",
+    "AlgorithmRegistry": "training_hub.plugins.registry",
+    "Availability": "training_hub.backends.base",
+    "Backend": "training_hub.backends.base",
+    "EarlyStopping": "training_hub.callbacks.builtin",
+    "FrameworkBackend": "training_hub.backends.base",
     "LoRASFTAlgorithm": "training_hub.algorithms.lora_sft",
-    "LossSpike": "training_hub.callbacks.ready",
+    "LossSpike": "training_hub.callbacks.builtin",
     "OSFTAlgorithm": "training_hub.algorithms.osft",
     "SFTAlgorithm": "training_hub.algorithms.sft",
-    "SampleGenerations": "training_hub.callbacks.ready",
+    "SampleGenerations": "training_hub.callbacks.builtin",
     "TrainingFailedError": "training_hub.errors",
     "TrainingHubCallback": "training_hub.callbacks",
     "TrainingHubContext": "training_hub.callbacks",
     "TrainingHubError": "training_hub.errors",
-    "TrainingResult": "training_hub.runs.result",
+    "TrainingResult": "training_hub.store.result",
     "UserError": "training_hub.errors",
-    "create_algorithm": "training_hub.selection",
-    "hookimpl": "training_hub.hookspecs",
-    "lora_sft": "training_hub.algorithms.lora_sft",
-    "osft": "training_hub.algorithms.osft",
+    "create_algorithm": "training_hub.api",
+    "hookimpl": "training_hub.plugins.hookspecs",
+    "lora_sft": "training_hub.api",
+    "osft": "training_hub.api",
     "plot_loss": "training_hub.reading.plot",
-    "sft": "training_hub.algorithms.sft",
+    "sft": "training_hub.api",
 }
 
 __all__ = [
@@ -82,7 +82,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if home := _HOMES.get(name):
         return getattr(import_module(home), name)
-    from training_hub.catalog import CLASSES
+    from training_hub.plugins.catalog import CLASSES
 
     if backend := CLASSES.get(name):
         return _backend_class(name, backend)
@@ -90,13 +90,13 @@ def __getattr__(name: str) -> Any:
 
 
 def _backend_class(name: str, backend: str) -> Any:
-    from training_hub import plugins
-    from training_hub.catalog import install_command
     from training_hub.errors import PluginError
+    from training_hub.plugins import discovery
+    from training_hub.plugins.catalog import install_command
 
-    if backend not in plugins.installed():
+    if backend not in discovery.installed():
         raise PluginError(f"{name} comes with the backend {backend!r}: {install_command(backend)}")
-    return plugins.load(backend).backends[backend]
+    return discovery.load(backend).backends[backend]
 
 
 def __dir__() -> list[str]:

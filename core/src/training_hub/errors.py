@@ -6,6 +6,7 @@ command line) are also a `ValueError` or a `FileNotFoundError` where a caller wo
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -102,3 +103,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A ready sentence end, ` (did you mean 'x'?)`, or an empty string when nothing known is near."""
     close = get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def import_failure(error: BaseException) -> Exception | None:
+    """What ended an import that an error comes from; None where it comes from something else."""
+    if not isinstance(error, Exception):
+        return None
+    # A framework that imports its parts when they are asked for wraps what it then meets.
+    if error.__cause__ is not None and (found := import_failure(error.__cause__)):
+        return found
+    importing = any(
+        frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") != "__main__"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+    return error if importing else None
+
+
+def in_one_line(error: BaseException) -> str:
+    """Type and message of an error."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from training_hub import SampleGenerations, sft
-from training_hub.runs.events import Event, read_events
+from training_hub.store.events import Event, read_events
 from training_hub.testing.on_ranks import RankNotes, notes_of_ranks
 
 pytestmark = pytest.mark.slow

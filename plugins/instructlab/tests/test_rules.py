@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from training_hub import AlgorithmRegistry, create_algorithm, sft
+from training_hub.backends.translation import Translation
 from training_hub.errors import BackendUnavailableError, ParameterError
-from training_hub.runs.events import EventLog, read_events
-from training_hub.translation import Translation
+from training_hub.store.events import EventLog, read_events
 from training_hub_instructlab.arguments import DEEPSPEED, TYPES, WITHHELD, accepted
 from training_hub_instructlab.backend import InstructLabTrainingSFTBackend
 from training_hub_instructlab.command import ELSEWHERE, OPTIONS, SWITCHES, command
@@ -279,7 +279,7 @@ def test_translation_is_the_same_twice_and_writes_nothing(tmp_path: Path, monkey
 
 
 def test_without_a_gpu_it_says_so_and_imports_nothing_heavy() -> None:
-    from training_hub.devices import devices
+    from training_hub.backends.devices import devices
 
     if devices().kind == "cuda":
         pytest.skip("there is a GPU")

@@ -25,8 +25,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from training_hub import TrainingFailedError, TrainingHubCallback, TrainingHubContext, TrainingResult, sft
 from training_hub.errors import NonFiniteLossError
-from training_hub.runs.checkpoints import complete
-from training_hub.runs.events import SCHEMA, Event, Follower, live_events, read_events
+from training_hub.store.checkpoints import complete
+from training_hub.store.events import SCHEMA, Event, Follower, live_events, read_events
 from training_hub.testing.killer import ranks
 
 pytestmark = pytest.mark.slow

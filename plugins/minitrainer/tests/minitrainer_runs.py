@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from training_hub.runs.events import read_events
+from training_hub.store.events import read_events
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "cpu_device"))
 from on_cpu import on_cpu

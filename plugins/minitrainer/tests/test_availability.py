@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from training_hub import create_algorithm, osft
-from training_hub.devices import Devices
+from training_hub.backends.devices import Devices
 from training_hub.errors import BackendUnavailableError
 from training_hub_minitrainer import backend
 from training_hub_minitrainer.backend import MiniTrainerOSFTBackend

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from training_hub import TrainingHubCallback, TrainingHubContext, osft, sft
 from training_hub.errors import NonFiniteLossError, ResumeError
-from training_hub.runs.checkpoints import checkpoints, complete
-from training_hub.runs.events import live_events, read_events
+from training_hub.store.checkpoints import checkpoints, complete
+from training_hub.store.events import live_events, read_events
 
 
 class StopAt(TrainingHubCallback):

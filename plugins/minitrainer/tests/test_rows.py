@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from training_hub.data import DatasetOptions, check_dataset
 from training_hub.errors import DatasetError
-from training_hub.runs.events import EventLog
+from training_hub.store.events import EventLog
 from training_hub_minitrainer.rows import write_rows
 
 

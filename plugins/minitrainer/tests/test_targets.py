@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training_hub.algorithms.osft_targets import target_layers
 from training_hub.errors import ParameterError
+from training_hub.worker.osft_targets import target_layers
 from training_hub_minitrainer.targets import skeleton
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from training_hub.backends.translation import Translation
 from training_hub.errors import ParameterError
-from training_hub.registry import AlgorithmRegistry
-from training_hub.translation import Translation
+from training_hub.plugins.registry import AlgorithmRegistry
 from training_hub_minitrainer.arguments import TYPES, WITHHELD, accepted
 from training_hub_minitrainer.backend import MiniTrainerOSFTBackend
 from training_hub_minitrainer.worker import require_liger, training_arguments

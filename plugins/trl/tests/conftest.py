@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training_hub.runs.events import read_events
+from training_hub.store.events import read_events
 from training_hub.testing.toy import conversations, make_model, write_rows
 
 # One thread, so that a process alone and one of two do the same sums in the same order.

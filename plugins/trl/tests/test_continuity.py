@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub import TrainingHubCallback, sft
 from training_hub.errors import NonFiniteLossError, TrainingFailedError
-from training_hub.runs.checkpoints import checkpoints, newest
-from training_hub.runs.events import Follower, live_events, read_events
+from training_hub.store.checkpoints import checkpoints, newest
+from training_hub.store.events import Follower, live_events, read_events
 from training_hub.testing.killer import ranks
 
 COMMAND = """

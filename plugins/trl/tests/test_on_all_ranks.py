@@ -7,7 +7,7 @@ import pytest
 from training_hub import SampleGenerations, lora_sft, sft
 from training_hub.errors import CallbackError, ParameterError
 from training_hub.reading.report import write_report
-from training_hub.runs.checkpoints import newest
+from training_hub.store.checkpoints import newest
 from training_hub.testing.on_ranks import RankNotes, notes_of_ranks
 
 MODULE = """

@@ -10,7 +10,7 @@ from transformers import BitsAndBytesConfig
 from trl import SFTConfig
 
 from training_hub import AlgorithmRegistry, LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
-from training_hub.devices import devices
+from training_hub.backends.devices import devices
 from training_hub.errors import (
     BackendUnavailableError,
     DatasetError,

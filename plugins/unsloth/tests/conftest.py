@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from training_hub.runs.events import read_events
+from training_hub.store.events import read_events
 from training_hub_trl.demo import make_model
 
 # One thread, so that a process alone and one of two do the same sums in the same order.

@@ -8,8 +8,8 @@ from importlib import metadata
 import pytest
 
 from training_hub import AlgorithmRegistry
-from training_hub.arguments import keys_of, parameters_of
-from training_hub.devices import Devices
+from training_hub.backends.devices import Devices
+from training_hub.backends.framework_arguments import keys_of, parameters_of
 from training_hub.errors import BackendUnavailableError
 from training_hub_trl import installation as requirements
 from training_hub_trl import worker

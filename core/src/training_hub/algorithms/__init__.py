@@ -1,5 +1,5 @@
 """One file an algorithm: its parameters, its class, its function."""
 
-from training_hub.algorithms.algorithm import Algorithm
+from training_hub.algorithms.base import Algorithm
 
 __all__ = ["Algorithm"]

@@ -3,77 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Interval
-from typing_extensions import TypedDict, Unpack
+from annotated_types import Ge
+from typing_extensions import TypedDict
 
-from training_hub.algorithms.algorithm import Algorithm
-from training_hub.algorithms.function import described_by, run
+from training_hub.algorithms.base import Algorithm
 from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import Common, FilePath
+from training_hub.parameters.lora import Adapter, MicroBatches, Quantisation, Saving
 from training_hub.parameters.resolution import Contradiction
-from training_hub.runs.result import TrainingResult
-
-
-class Adapter(TypedDict, total=False):
-    """Adapter."""
-
-    lora_r: Annotated[int, Ge(1), Param(16, "Rank of the adapter.")]
-    lora_alpha: Annotated[float, Gt(0), Param(32, "Scale of the adapter's output: lora_alpha / lora_r.")]
-    lora_dropout: Annotated[float, Interval(ge=0, lt=1), Param(0.0, "Dropout on the adapter's input.")]
-    target_modules: Annotated[
-        list[str] | str | None,
-        Param(None, "Names of the layers to adapt, or all-linear; by default all linear layers but the head."),
-    ]
-    use_rslora: Annotated[bool, Param(False, "Scale by lora_alpha / sqrt(lora_r) (rank-stabilised LoRA).")]
-    use_dora: Annotated[bool, Param(False, "Learn magnitude and direction apart (DoRA).")]
-    init_lora_weights: Annotated[
-        bool | str,
-        Param(True, "True starts as the base model; gaussian, pissa, olora, eva, corda, loftq or orthogonal differ."),
-    ]
-    rank_pattern: Annotated[dict[str, int] | None, Param(None, "Rank by layer name, where it differs from lora_r.")]
-    alpha_pattern: Annotated[
-        dict[str, float] | None, Param(None, "Alpha by layer name, where it differs from lora_alpha.")
-    ]
-    loftq_config: Annotated[
-        dict[str, Any] | None, Param(None, "LoftQ's settings, with init_lora_weights=loftq: loftq_bits, loftq_iter.")
-    ]
-
-
-class Quantisation(TypedDict, total=False):
-    """Quantised base model (QLoRA)."""
-
-    load_in_4bit: Annotated[bool, Param(False, "Hold the base weights in 4 bits (bitsandbytes and a GPU are needed).")]
-    load_in_8bit: Annotated[bool, Param(False, "Hold the base weights in 8 bits (bitsandbytes and a GPU are needed).")]
-    bnb_4bit_quant_type: Annotated[Literal["nf4", "fp4"], Param("nf4", "Data type of 4-bit weights.")]
-    bnb_4bit_compute_dtype: Annotated[
-        Literal["bfloat16", "float16", "float32"], Param("bfloat16", "Data type that 4-bit weights are computed in.")
-    ]
-    bnb_4bit_use_double_quant: Annotated[bool, Param(True, "Quantise the quantisation constants too.")]
-
-
-class MicroBatches(TypedDict, total=False):
-    """Micro-batches and kernels."""
-
-    micro_batch_size: Annotated[int | None, Ge(1), Param(None, "Rows in one forward pass of one process.")]
-    gradient_accumulation_steps: Annotated[int | None, Ge(1), Param(None, "Forward passes per optimizer step.")]
-    flash_attention: Annotated[
-        bool | None, Param(None, "Use the flash-attn package; by default as the backend does without being asked.")
-    ]
-    sample_packing: Annotated[bool, Param(False, "Put several short rows in one sequence, kept apart by the mask.")]
-    bf16: Annotated[bool | None, Param(None, "Compute in bfloat16; by default where the device can.")]
-    fp16: Annotated[bool | None, Param(None, "Compute in float16.")]
-    tf32: Annotated[bool | None, Param(None, "Allow TensorFloat-32 in float32 products; by default PyTorch's choice.")]
-
-
-class Saving(TypedDict, total=False):
-    """Saving, validating and logging by steps."""
-
-    save_steps: Annotated[int | None, Ge(1), Param(None, "Save a checkpoint every so many steps.")]
-    eval_steps: Annotated[int | None, Ge(1), Param(None, "Validate every so many steps.")]
-    logging_steps: Annotated[int, Ge(1), Param(1, "Report figures every so many steps.")]
-    save_total_limit: Annotated[int | None, Ge(1), Param(None, "Most checkpoints kept, the oldest deleted first.")]
-    save_model: Annotated[bool, Param(True, "Save the adapter when training ends.")]
-    save_merged_model: Annotated[bool, Param(False, "Also save the base model with the adapter merged in.")]
+from training_hub.plugins.catalog import RECOMMENDED
 
 
 class Rows(TypedDict, total=False):
@@ -132,7 +70,7 @@ class LoRASFTAlgorithm(Algorithm):
         _merged_needs_saved,
         _exclusive("eval_steps", "validation_frequency", "both say how often to validate; give one of them"),
     )
-    recommended_backends: ClassVar[tuple[str, ...]] = ("unsloth", "trl")
+    recommended_backends: ClassVar[tuple[str, ...]] = RECOMMENDED["lora_sft"]
     positional: ClassVar[tuple[str, ...]] = (
         "model_path",
         "data_path",
@@ -145,9 +83,3 @@ class LoRASFTAlgorithm(Algorithm):
         "num_epochs",
         "effective_batch_size",
     )
-
-
-@described_by(LoRASFTAlgorithm)
-def lora_sft(*args: Any, **parameters: Unpack[LoRAParameters]) -> TrainingResult:
-    result: TrainingResult = run(LoRASFTAlgorithm, args, parameters)
-    return result

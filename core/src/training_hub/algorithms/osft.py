@@ -3,13 +3,12 @@
 from typing import Annotated, Any, ClassVar, Required
 
 from annotated_types import Interval
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import TypedDict
 
-from training_hub.algorithms.algorithm import Algorithm
-from training_hub.algorithms.function import described_by, run
+from training_hub.algorithms.base import Algorithm
 from training_hub.parameters.declaration import REQUIRED, Param
 from training_hub.parameters.groups import Common
-from training_hub.runs.result import TrainingResult
+from training_hub.plugins.catalog import RECOMMENDED
 
 
 class OSFTOptions(TypedDict, total=False):
@@ -46,7 +45,7 @@ class OSFTAlgorithm(Algorithm):
     name: ClassVar[str] = "osft"
     parameters: ClassVar[type] = OSFTParameters
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 5e-6}
-    recommended_backends: ClassVar[tuple[str, ...]] = ("mini-trainer", "trl")
+    recommended_backends: ClassVar[tuple[str, ...]] = RECOMMENDED["osft"]
     positional: ClassVar[tuple[str, ...]] = (
         "model_path",
         "data_path",
@@ -59,9 +58,3 @@ class OSFTAlgorithm(Algorithm):
         "data_output_dir",
         "backend",
     )
-
-
-@described_by(OSFTAlgorithm)
-def osft(*args: Any, **parameters: Unpack[OSFTParameters]) -> TrainingResult:
-    result: TrainingResult = run(OSFTAlgorithm, args, parameters)
-    return result

@@ -3,13 +3,12 @@
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import TypedDict
 
-from training_hub.algorithms.algorithm import Algorithm
-from training_hub.algorithms.function import described_by, run
+from training_hub.algorithms.base import Algorithm
 from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import Common
-from training_hub.runs.result import TrainingResult
+from training_hub.plugins.catalog import RECOMMENDED
 
 
 class FSDPOptions(TypedDict, total=False):
@@ -41,7 +40,7 @@ class SFTAlgorithm(Algorithm):
     name: ClassVar[str] = "sft"
     parameters: ClassVar[type] = SFTParameters
     defaults: ClassVar[dict[str, Any]] = {}
-    recommended_backends: ClassVar[tuple[str, ...]] = ("instructlab-training", "trl")
+    recommended_backends: ClassVar[tuple[str, ...]] = RECOMMENDED["sft"]
     positional: ClassVar[tuple[str, ...]] = (
         "model_path",
         "data_path",
@@ -54,9 +53,3 @@ class SFTAlgorithm(Algorithm):
         "max_tokens_per_gpu",
         "data_output_dir",
     )
-
-
-@described_by(SFTAlgorithm)
-def sft(*args: Any, **parameters: Unpack[SFTParameters]) -> TrainingResult:
-    result: TrainingResult = run(SFTAlgorithm, args, parameters)
-    return result

@@ -12,10 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-if TYPE_CHECKING:
-    from training_hub.runs.control import Asked
+
+class RunControl(Protocol):
+    """Who takes what callbacks ask of a run."""
+
+    def stop(self, reason: str) -> None: ...
+    def save(self) -> None: ...
+    def set_learning_rate(self, value: float) -> None: ...
 
 
 @dataclass
@@ -55,7 +60,7 @@ class TrainingHubContext:
     world_size: int = 1
     model: Any = field(default=None, repr=False)
     tokenizer: Any = field(default=None, repr=False)
-    control: Asked | None = field(default=None, repr=False)
+    control: RunControl | None = field(default=None, repr=False)
     can: frozenset[str] = field(default=frozenset(), repr=False)
     backend: str = field(default="", repr=False)
     emit: Callable[..., None] | None = field(default=None, repr=False)
@@ -90,7 +95,7 @@ class TrainingHubContext:
             raise CallbackError(f"set_learning_rate({value!r}): expected a number above 0")
         control.set_learning_rate(value)
 
-    def _control(self, what: str) -> Asked:
+    def _control(self, what: str) -> RunControl:
         from training_hub.errors import CallbackError
 
         if self.control is None or what not in self.can:

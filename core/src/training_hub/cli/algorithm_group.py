@@ -26,13 +26,13 @@ class AlgorithmGroup(PlainGroup):
         return []
 
     def list_commands(self, ctx: Any) -> list[str]:
-        from training_hub.registry import AlgorithmRegistry
+        from training_hub.plugins.registry import AlgorithmRegistry
 
         return AlgorithmRegistry.list_algorithms()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         from training_hub.errors import AlgorithmNotFoundError
-        from training_hub.registry import AlgorithmRegistry
+        from training_hub.plugins.registry import AlgorithmRegistry
 
         name = cmd_name if cmd_name.startswith("-") else cmd_name.replace("-", "_")
         for spelled in (cmd_name, name):

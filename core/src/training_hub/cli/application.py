@@ -116,7 +116,7 @@ def schema(algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="N
     import json
 
     from training_hub.parameters.schema import json_schema
-    from training_hub.registry import AlgorithmRegistry
+    from training_hub.plugins.registry import AlgorithmRegistry
 
     declared = AlgorithmRegistry.get_algorithm(algorithm).declared()
     typer.echo(json.dumps(json_schema(algorithm, declared), indent=2))

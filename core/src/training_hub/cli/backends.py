@@ -10,13 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 import typer
 
-from training_hub import plugins
-from training_hub.backend import Availability, Backend
-from training_hub.catalog import EXTRAS, install_command
+from training_hub.backends.base import Availability, Backend
 from training_hub.cli.style import styled
 from training_hub.errors import BackendUnavailableError
-from training_hub.registry import AlgorithmRegistry
-from training_hub.selection import asked
+from training_hub.plugins import discovery
+from training_hub.plugins.catalog import EXTRAS, install_command
+from training_hub.plugins.registry import AlgorithmRegistry
+from training_hub.plugins.selection import probed
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Listed:
     framework_version: str | None
     algorithms: tuple[str, ...]
     state: str
-    """`available`, `unavailable`, `broken`, `algorithms only`, or `not installed`."""
+    """`available`, `unavailable`, `broken`, `no backend`, or `not installed`."""
     reason: str = ""
     install: str | None = None
 
@@ -41,7 +41,7 @@ def listed() -> list[Listed]:
 
 
 def _listed() -> Iterator[Listed]:
-    loaded, broken = plugins.loadable()
+    loaded, broken = discovery.loadable()
     homes = {name: loaded[plugin].plugin for plugin in loaded for name in loaded[plugin].backends}
     found: dict[str, dict[str, type[Backend]]] = {}
     for algorithm in AlgorithmRegistry.list_algorithms():
@@ -55,16 +55,16 @@ def _listed() -> Iterator[Listed]:
     for name, plugin in loaded.items():
         if not plugin.backends:
             about = plugin.plugin
-            yield Listed(name, about.package, about.version, None, None, tuple(plugin.algorithms), "algorithms only")
+            yield Listed(name, about.package, about.version, None, None, tuple(plugin.algorithms), "no backend")
     for name, error in broken.items():
-        about = plugins.installed()[name]
+        about = discovery.installed()[name]
         yield Listed(name, about.package, about.version, None, None, (), "broken", str(error))
     for name in EXTRAS:
         if name not in found and name not in broken:
             yield Listed(name, None, None, None, None, (), "not installed", install=install_command(name))
 
 
-def _entry(name: str, home: plugins.Plugin | None, kinds: dict[str, type[Backend]]) -> Listed:
+def _entry(name: str, home: discovery.Plugin | None, kinds: dict[str, type[Backend]]) -> Listed:
     kind = next(iter(kinds.values())) if kinds else None
     availability = _availability(kind, name) if kind else Availability(True)
     framework = kind.framework if kind else None
@@ -82,7 +82,7 @@ def _entry(name: str, home: plugins.Plugin | None, kinds: dict[str, type[Backend
 
 def _availability(kind: type[Backend], name: str) -> Availability:
     try:
-        return asked(kind, name)[1]
+        return probed(kind, name)[1]
     except BackendUnavailableError as error:
         return Availability(False, str(error))
 
@@ -113,7 +113,7 @@ _COLOURS = {
     "available": "green",
     "unavailable": "yellow",
     "broken": "red",
-    "algorithms only": "green",
+    "no backend": "green",
     "not installed": "blue",
 }
 

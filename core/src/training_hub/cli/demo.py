@@ -6,10 +6,10 @@ from pathlib import Path
 
 import typer
 
-from training_hub import plugins
-from training_hub.catalog import ANYWHERE, install_command
 from training_hub.errors import BackendNotInstalledError
-from training_hub.runs.directory import check_writable
+from training_hub.plugins import discovery
+from training_hub.plugins.catalog import ANYWHERE, install_command
+from training_hub.store.directory import check_writable
 
 
 def run_demo(output_dir: Path) -> None:
@@ -20,7 +20,7 @@ def run_demo(output_dir: Path) -> None:
         OutputDirectoryError: The directory cannot be made or written.
     """
     check_writable("--output-dir", output_dir)
-    loaded, broken = plugins.loadable()
+    loaded, broken = discovery.loadable()
     for plugin in loaded.values():
         if plugin.demo is not None:
             plugin.demo(output_dir=output_dir, say=typer.echo)

@@ -89,7 +89,7 @@ def _option(algorithm: str, parameter: Parameter) -> inspect.Parameter:
 
 
 def _backends(algorithm: str) -> list[str]:
-    from training_hub.registry import AlgorithmRegistry
+    from training_hub.plugins.registry import AlgorithmRegistry
 
     return AlgorithmRegistry.list_backends(algorithm)
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from training_hub.backend import Backend, FrameworkBackend
-from training_hub.batches import BatchPlan
+from training_hub.backends.base import Backend, FrameworkBackend
+from training_hub.backends.batches import BatchPlan
+from training_hub.backends.translation import Item, Translation
 from training_hub.cli.given import Given
-from training_hub.credentials import masked
 from training_hub.errors import BackendUnavailableError, UserError
 from training_hub.parameters.resolution import Parameters
-from training_hub.registry import AlgorithmRegistry
-from training_hub.selection import select
-from training_hub.translation import Item, Translation
+from training_hub.plugins.registry import AlgorithmRegistry
+from training_hub.plugins.selection import select
+from training_hub.store.redaction import masked
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Plan:
                 "exact" if value is not None else "unused",
                 origin=resolved.origin.get(name, "call"),
             )
-            for name, value in (*resolved.items(), *resolved.further.items())
+            for name, value in (*resolved.items(), *resolved.backend_kwargs.items())
         )
 
 
@@ -64,7 +64,7 @@ def plan(given: Given) -> Plan:
     """
     problems: list[str] = []
     backend = _backend(given, problems)
-    parameters = AlgorithmRegistry.get_algorithm(given.algorithm).resolve(given.values, given.origin)
+    parameters = AlgorithmRegistry.get_algorithm(given.algorithm).resolve(given.values, given.origin, type(backend))
     if not isinstance(backend, FrameworkBackend):
         return Plan(backend, parameters, None, "", tuple(problems))
     translation = _attempt(lambda: backend.translate(parameters), problems)
@@ -96,8 +96,8 @@ def _backend(given: Given, problems: list[str]) -> Backend:
 
 
 def _checked(parameters: Parameters) -> str:
-    from training_hub.request import check_request
-    from training_hub.runs.directory import size
+    from training_hub.preflight.request import check_request
+    from training_hub.store.directory import size
 
     request = check_request(parameters)
     model, data = request.model, request.data
@@ -117,6 +117,7 @@ def as_data(plan: Plan) -> dict[str, Any]:
         "translates": plan.translates,
         "checked": plan.checked,
         "problems": list(plan.problems),
+        "warnings": list(plan.translation.warnings) if plan.translation else [],
         "parameters": [_item(plan, item) for item in plan.items()],
         "settings": [_item(plan, item) for item in (plan.translation.settings if plan.translation else ())],
         "arguments": dict(plan.translation.arguments) if plan.translation else plan.parameters.for_backend(),

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from training_hub.backends.translation import Item
 from training_hub.cli.plan import Plan, as_data, command, is_secret
 from training_hub.cli.tables import console, table
 from training_hub.parameters.resolution import CALL
-from training_hub.translation import Item
 
 _WORDS = {"exact": "exact", "approximate": "approximate", "hub": "by hub", "unused": "unused", "refused": "refused"}
 _TABLE_WIDTH = 100
@@ -53,6 +53,8 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
 
 def _print_verdict(out: Console, plan: Plan) -> None:
     out.print()
+    for warning in plan.translation.warnings if plan.translation else ():
+        out.print(Text.assemble(("warning: ", "bold yellow"), warning), soft_wrap=True)
     for problem in plan.problems:
         out.print(Text.assemble(("problem: ", "bold red"), problem), soft_wrap=True)
     if plan.problems:

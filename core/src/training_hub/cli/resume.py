@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.cli.given import Given, given
-from training_hub.credentials import was_masked
 from training_hub.errors import ParameterError, ResumeError
-from training_hub.registry import AlgorithmRegistry
-from training_hub.runs.checkpoints import SEAL
-from training_hub.runs.recorded import Manifest, read_manifest
+from training_hub.plugins.registry import AlgorithmRegistry
+from training_hub.store.checkpoints import SEAL
+from training_hub.store.manifest import Manifest, read_manifest
+from training_hub.store.redaction import was_masked
 
 logger = logging.getLogger("training_hub")
 

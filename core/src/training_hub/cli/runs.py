@@ -16,8 +16,8 @@ from training_hub.cli.tables import console, table
 from training_hub.errors import RunFormatError, RunNotFoundError
 from training_hub.reading import as_data
 from training_hub.reading.comparison import compare
+from training_hub.reading.figures import count_text, duration_text, loss_text
 from training_hub.reading.record import STATE_COLOURS, RunRecord, find, glance, load, moment_text
-from training_hub.runs.figures import count_text, duration_text, loss_text
 
 
 def print_list(places: Sequence[Path], *, as_json: bool) -> None:

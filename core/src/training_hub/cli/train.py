@@ -9,9 +9,10 @@ import typer
 
 from training_hub.cli.given import Given
 from training_hub.cli.style import styled
-from training_hub.runs.log_lines import visible
-from training_hub.runs.result import TrainingResult
-from training_hub.selection import create_algorithm
+from training_hub.execution.session import execute
+from training_hub.plugins.selection import create_algorithm
+from training_hub.reading.log_lines import visible
+from training_hub.store.result import TrainingResult
 
 
 def train(given: Given) -> None:
@@ -23,8 +24,8 @@ def train(given: Given) -> None:
     """
     with visible():
         algorithm = create_algorithm(given.algorithm, given.backend)
-        parameters = algorithm.resolve(given.values, given.origin)
-        result = algorithm.backend.carry_out(parameters)
+        parameters = algorithm.resolve(given.values, given.origin, type(algorithm.backend))
+        result = execute(algorithm.backend, parameters)
     typer.echo(_summary(result))
 
 

@@ -15,8 +15,9 @@ from training_hub.data.formats import (
     convert,
     detect,
 )
-from training_hub.data.prepare import Prepared, Report, Rows, prepare, prepare_job, validation_rows
+from training_hub.data.prepare import Prepared, Report, Rows, prepare, validation_rows
 from training_hub.data.processed import write_processed
+from training_hub.data.row_format import EncodedRow, FormatChoice, RowFormat
 from training_hub.data.tokenizer import Tokenizer
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "DatasetSummary",
     "Document",
     "Encoded",
+    "EncodedRow",
     "Encoder",
     "Example",
+    "FormatChoice",
     "Place",
     "Prepared",
     "Processed",
@@ -36,6 +39,7 @@ __all__ = [
     "Report",
     "Row",
     "RowError",
+    "RowFormat",
     "Rows",
     "Tokenizer",
     "blocks",
@@ -45,7 +49,6 @@ __all__ = [
     "detect",
     "encode",
     "prepare",
-    "prepare_job",
     "read_rows",
     "validation_rows",
     "write_processed",

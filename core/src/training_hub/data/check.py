@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from training_hub.data.files import Row, dataset_file, read_rows
 from training_hub.data.formats import IGNORED, Conversation, DatasetOptions, Processed, RowError, convert, detect
+from training_hub.data.row_format import FormatChoice
 from training_hub.errors import DatasetError, DatasetNotFoundError
 
 SHOWN = 20
@@ -52,6 +53,7 @@ def check_dataset(
     *,
     parameter: str = "data_path",
     vocab_size: int | None = None,
+    formats: FormatChoice | None = None,
 ) -> DatasetSummary:
     """Read the whole file once; raise one BadRowsError for all of its bad rows, or say what it holds.
 
@@ -60,8 +62,9 @@ def check_dataset(
         options: What the caller says about its rows.
         parameter: The parameter that gives the path, which errors name.
         vocab_size: Tokens that the model knows, where that is known: rows that are tokens already hold no others.
+        formats: The forms that the algorithm takes; by default the hub's own.
     """
-    checker = _Checker(options or DatasetOptions(), vocab_size)
+    checker = _Checker(options or DatasetOptions(), vocab_size, formats)
     try:
         file = dataset_file(path)
         for row in read_rows(path):
@@ -79,6 +82,7 @@ def check_dataset(
 class _Checker:
     options: DatasetOptions
     vocab_size: int | None
+    formats: FormatChoice | None = None
     format: str = ""
     first: str = ""
     rows: int = 0
@@ -97,10 +101,10 @@ class _Checker:
 
     def _problem(self, row: Row) -> str | None:
         try:
-            form = detect(row.value, self.options)
+            form = detect(row.value, self.options, self.formats)
             if self.format and form != self.format:
                 return f"the row has format {form!r}; expected {self.format!r}, as in {self.first}"
-            example = convert(row.value, form, self.options)
+            example = convert(row.value, form, self.options, self.formats)
             if isinstance(example, Processed) and self.vocab_size is not None:
                 _check_tokens(example, self.vocab_size)
         except RowError as error:

@@ -18,6 +18,16 @@ class Encoded(NamedTuple):
     labels: list[int]
 
     @property
+    def length(self) -> int:
+        """Tokens of the row."""
+        return len(self.input_ids)
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of the row, of which there is one sequence."""
+        return len(self.input_ids)
+
+    @property
     def trained_tokens(self) -> int:
         """How many tokens are learnt."""
         return len(self.labels) - self.labels.count(IGNORED)
@@ -42,15 +52,6 @@ class Encoder:
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about the data or the template, each said once."""
         return tuple(self._turns.warnings)
-
-    def require(self, form: str) -> None:
-        """Refuse, before any row is encoded, a tokenizer that lacks what a format needs."""
-        if form in ("messages", "sharegpt", "alpaca"):
-            require_template(self.tokenizer)
-        if form in ("messages", "sharegpt", "alpaca", "prompt_completion"):
-            require_offsets(self.tokenizer)
-        if form == "documents":
-            end_of_text(self.tokenizer)
 
     def encode(self, example: Example, place: object) -> Encoded:
         """The example's tokens and labels; `place` names the row in an error."""

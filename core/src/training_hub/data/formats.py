@@ -1,14 +1,19 @@
-"""The dataset formats: how a row of each is recognised, checked, and brought to one of four shapes."""
+"""The hub's own row formats: how a row of each is recognised, checked, and brought to one of four shapes."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from training_hub.data.files import parse_json
+from training_hub.data.row_format import EncodedRow, FormatChoice, RowFormat
+from training_hub.data.tokenizer import Tokenizer, end_of_text, require_offsets, require_template
 from training_hub.errors import ParameterError, nearest
+
+if TYPE_CHECKING:
+    from training_hub.data.encode import Encoder
 
 FORMATS: Final = ("messages", "sharegpt", "alpaca", "prompt_completion", "documents", "processed")
 ALIASES: Final[Mapping[str, str]] = {"chat_template": "messages", "passthrough": "documents"}
@@ -32,6 +37,21 @@ class DatasetOptions:
     document_column_name: str | None = None
     use_processed_dataset: bool = False
     unmask: bool = False
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> DatasetOptions:
+        """From the parameters of any algorithm."""
+        return cls(
+            dataset_type=parameters.get("dataset_type"),
+            field_messages=parameters.get("field_messages"),
+            field_instruction=parameters.get("field_instruction"),
+            field_input=parameters.get("field_input"),
+            field_output=parameters.get("field_output"),
+            is_pretraining=parameters["is_pretraining"],
+            document_column_name=parameters["document_column_name"],
+            use_processed_dataset=bool(parameters.get("use_processed_dataset")),
+            unmask=bool(parameters.get("unmask_messages")),
+        )
 
     def __post_init__(self) -> None:
         wanted = {
@@ -106,40 +126,47 @@ class RowError(Exception):
     """What is wrong with a row; whoever knows the row's place makes a DatasetError of it."""
 
 
-def detect(row: object, options: DatasetOptions) -> str:
-    """The name of the format that a row has."""
+def detect(row: object, options: DatasetOptions, formats: FormatChoice | None = None) -> str:
+    """The name of the format that a row has, of those that the algorithm takes; by default the hub's own."""
     if not isinstance(row, dict):
         raise RowError(f"the row is {_kind(row)}; expected an object such as {{'messages': [...]}}")
-    if options.format:
+    formats = formats or BUILTIN
+    if options.format and formats.named(options.format):
         return options.format
-    if "input_ids" in row:
-        return "processed"
-    turns = _turns_field(row, options)
-    if turns is not None:
-        return "sharegpt" if _is_sharegpt(row[turns]) else "messages"
-    if "prompt" in row and "completion" in row:
-        return "prompt_completion"
-    if (options.field_instruction or "instruction") in row:
-        return "alpaca"
-    if _document_field(row, options) is not None:
-        return "documents"
+    if found := formats.of(row, options):
+        return found.name
+    if elsewhere := formats.elsewhere(row, options):
+        other, algorithms = elsewhere
+        raise RowError(
+            f"it is a row of {other.expected}, which {' and '.join(algorithms)} learns from; call that, or give rows "
+            f"of {_expected(formats)}"
+        )
+    if _is_pair(row):
+        raise RowError(
+            f"it holds a chosen and a rejected answer, which dpo learns from; give rows of {_expected(formats)}"
+        )
     keys = ", ".join(_shown(key) for key in list(row)[:6]) or "none at all"
     for name in ("field_messages", "field_instruction", "document_column_name"):
         said = getattr(options, name)
         if said and said not in row:
             raise RowError(f"there is no key {said!r}, which {name} names; its keys are {keys}")
-    near = next((hint for key in list(row)[:20] if (hint := _near(key, _TELLING_KEYS))), "")
-    raise RowError(
-        f"no known format has its keys: {keys}{near}; expected 'messages', 'conversations', 'instruction' and "
-        "'output', 'prompt' and 'completion', 'text', or 'input_ids' and 'labels'"
-    )
+    telling = _TELLING_KEYS if formats is BUILTIN or formats.own == BUILTIN.own else ()
+    near = next((hint for key in list(row)[:20] if (hint := _near(key, telling))), "")
+    raise RowError(f"no known format has its keys: {keys}{near}; expected {_expected(formats)}")
 
 
-def convert(row: object, form: str, options: DatasetOptions) -> Example:
-    """The row as one of the four shapes; a RowError says what is wrong with it and what was expected."""
+def _expected(formats: FormatChoice) -> str:
+    *most, last = dict.fromkeys(each.expected for each in formats.own)
+    return f"{', '.join(most)}, or {last}" if most else last
+
+
+def convert(row: object, form: str, options: DatasetOptions, formats: FormatChoice | None = None) -> Any:
+    """The row as an example of its format; a RowError says what is wrong with it and what was expected."""
     if not isinstance(row, dict):
         raise RowError(f"the row is {_kind(row)}; expected an object such as {{'messages': [...]}}")
-    return _CONVERT[form](row, options)
+    found = (formats or BUILTIN).named(form)
+    assert found is not None
+    return found.convert(row, options)
 
 
 _TELLING_KEYS = ("messages", "conversations", "instruction", "output", "prompt", "completion", "text", "input_ids")
@@ -161,7 +188,7 @@ def _messages(row: dict[str, Any], options: DatasetOptions) -> Conversation:
     if field is None:
         missing = _missing(options, "field_messages", "messages")
         raise RowError(f"{missing}; expected a list of {{'role': ..., 'content': ...}}")
-    return _conversation(_checked(row[field], field), row, options)
+    return _conversation(checked_messages(row[field], field), row, options)
 
 
 def _sharegpt(row: dict[str, Any], options: DatasetOptions) -> Conversation:
@@ -234,8 +261,10 @@ def _prompt_completion(row: dict[str, Any], options: DatasetOptions) -> Conversa
         if value is None:
             raise RowError(f"{field!r} is missing; expected a text or a list of messages")
     if isinstance(prompt, list) and isinstance(completion, list):
-        before = _checked(prompt, "prompt")
-        return _conversation([*before, *_checked(completion, "completion")], row, options, first_trained=len(before))
+        before = checked_messages(prompt, "prompt")
+        return _conversation(
+            [*before, *checked_messages(completion, "completion")], row, options, first_trained=len(before)
+        )
     if isinstance(prompt, str) and isinstance(completion, str):
         return PromptCompletion(prompt, _full_text(completion, "completion"), _unmask(row, options))
     raise RowError(
@@ -284,14 +313,137 @@ def _processed(row: dict[str, Any], options: DatasetOptions) -> Processed:
     return Processed(input_ids, labels)
 
 
-_CONVERT: Final[Mapping[str, Callable[[dict[str, Any], DatasetOptions], Example]]] = {
-    "messages": _messages,
-    "sharegpt": _sharegpt,
-    "alpaca": _alpaca,
-    "prompt_completion": _prompt_completion,
-    "documents": _document,
-    "processed": _processed,
-}
+class _BuiltIn(RowFormat):
+    """A format of the hub's own: its examples are of one of the four shapes, which the hub's encoder knows."""
+
+    offsets: ClassVar[bool] = True
+    """Whether the tokenizer must say which characters a token stands for."""
+
+    def require(self, tokenizer: Tokenizer) -> None:
+        if self.conversation:
+            require_template(tokenizer)
+        if self.offsets:
+            require_offsets(tokenizer)
+
+    def encode(self, examples: Sequence[tuple[object, Example]], encoder: Encoder) -> Sequence[EncodedRow]:
+        return encoder.encode_many(examples)
+
+
+class ProcessedFormat(_BuiltIn):
+    """Rows that are tokens already."""
+
+    name: ClassVar[str] = "processed"
+    expected: ClassVar[str] = "'input_ids' and 'labels'"
+    offsets: ClassVar[bool] = False
+
+    def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
+        return "input_ids" in row
+
+    def convert(self, row: dict[str, Any], options: DatasetOptions) -> Processed:
+        return _processed(row, options)
+
+
+class MessagesFormat(_BuiltIn):
+    """Conversations of `role` and `content`."""
+
+    name: ClassVar[str] = "messages"
+    expected: ClassVar[str] = "'messages'"
+    conversation: ClassVar[bool] = True
+
+    def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
+        return _has_turns(row, options) is False
+
+    def convert(self, row: dict[str, Any], options: DatasetOptions) -> Conversation:
+        return _messages(row, options)
+
+
+class ShareGPTFormat(_BuiltIn):
+    """Conversations of `from` and `value`."""
+
+    name: ClassVar[str] = "sharegpt"
+    expected: ClassVar[str] = "'conversations'"
+    conversation: ClassVar[bool] = True
+
+    def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
+        return _has_turns(row, options) is True
+
+    def convert(self, row: dict[str, Any], options: DatasetOptions) -> Conversation:
+        return _sharegpt(row, options)
+
+
+class AlpacaFormat(_BuiltIn):
+    """Instruction, input and output."""
+
+    name: ClassVar[str] = "alpaca"
+    expected: ClassVar[str] = "'instruction' and 'output'"
+    conversation: ClassVar[bool] = True
+
+    def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
+        before = (ProcessedFormat, MessagesFormat, ShareGPTFormat, PromptCompletionFormat)
+        named = (options.field_instruction or "instruction") in row and not _is_pair(row)
+        return named and not any(kind().recognises(row, options) for kind in before)
+
+    def convert(self, row: dict[str, Any], options: DatasetOptions) -> Conversation:
+        return _alpaca(row, options)
+
+
+class PromptCompletionFormat(_BuiltIn):
+    """A prompt and what follows it, as texts or as messages."""
+
+    name: ClassVar[str] = "prompt_completion"
+    expected: ClassVar[str] = "'prompt' and 'completion'"
+
+    def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
+        both = "prompt" in row and "completion" in row and "input_ids" not in row
+        return both and _has_turns(row, options) is None and not _is_pair(row)
+
+    def convert(self, row: dict[str, Any], options: DatasetOptions) -> Conversation | PromptCompletion:
+        return _prompt_completion(row, options)
+
+
+class DocumentsFormat(_BuiltIn):
+    """Documents of which every token is learnt."""
+
+    name: ClassVar[str] = "documents"
+    expected: ClassVar[str] = "'text'"
+    offsets: ClassVar[bool] = False
+
+    def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
+        before = (ProcessedFormat, MessagesFormat, ShareGPTFormat, PromptCompletionFormat, AlpacaFormat)
+        named = _document_field(row, options) is not None and not _is_pair(row)
+        return named and not any(kind().recognises(row, options) for kind in before)
+
+    def convert(self, row: dict[str, Any], options: DatasetOptions) -> Document:
+        return _document(row, options)
+
+    def require(self, tokenizer: Tokenizer) -> None:
+        end_of_text(tokenizer)
+
+
+BUILTIN: Final = FormatChoice(
+    (
+        MessagesFormat(),
+        ShareGPTFormat(),
+        AlpacaFormat(),
+        PromptCompletionFormat(),
+        DocumentsFormat(),
+        ProcessedFormat(),
+    )
+)
+"""The hub's own formats, which `sft`, `osft` and `lora_sft` take."""
+
+
+def _has_turns(row: Mapping[str, Any], options: DatasetOptions) -> bool | None:
+    """Whether the turns of a conversation are ShareGPT's; None where there are none."""
+    if "input_ids" in row or _is_pair(row):
+        return None
+    turns = _turns_field(row, options)
+    return None if turns is None else _is_sharegpt(row[turns])
+
+
+def _is_pair(row: Mapping[str, Any]) -> bool:
+    """Whether a row holds two answers, of which one is the better: nothing to continue in the one way."""
+    return row.get("chosen") is not None and row.get("rejected") is not None
 
 
 def _conversation(
@@ -308,7 +460,12 @@ def _conversation(
     return Conversation(tuple(messages), trained, _tools(row))
 
 
-def _checked(value: object, field: str) -> list[Message]:
+def checked_messages(value: object, field: str) -> list[Message]:
+    """The messages in a row's field, checked one by one and brought to one form.
+
+    Raises:
+        RowError: One is wrong; the error says which and how.
+    """
     return [_message(item, f"{field}[{number}]") for number, item in enumerate(_list_of_turns(value, field))]
 
 
@@ -453,7 +610,7 @@ def _unmask(row: dict[str, Any], options: DatasetOptions) -> bool:
     return options.unmask or bool(said)
 
 
-def _turns_field(row: dict[str, Any], options: DatasetOptions) -> str | None:
+def _turns_field(row: Mapping[str, Any], options: DatasetOptions) -> str | None:
     names = (options.field_messages,) if options.field_messages else ("messages", "conversations", "conversation")
     return next((name for name in names if row.get(name) is not None), None)
 
@@ -468,7 +625,7 @@ def _is_sharegpt(turns: object) -> bool:
     return isinstance(first, dict) and "from" in first and "role" not in first
 
 
-def _document_field(row: dict[str, Any], options: DatasetOptions) -> str | None:
+def _document_field(row: Mapping[str, Any], options: DatasetOptions) -> str | None:
     names = (options.document_column_name,) if options.document_column_name else ("text", "document")
     return next((name for name in names if row.get(name) is not None), None)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
 from training_hub.data.check import DatasetSummary, check_dataset
-from training_hub.data.encode import Encoded, Encoder, blocks
+from training_hub.data.encode import Encoder, blocks
 from training_hub.data.files import Place, read_rows
-from training_hub.data.formats import DatasetOptions, Document, Example, RowError, convert, detect
+from training_hub.data.formats import BUILTIN, DatasetOptions, Document, RowError, convert, detect
+from training_hub.data.row_format import EncodedRow, FormatChoice, RowFormat
 from training_hub.data.tokenizer import Tokenizer
 from training_hub.errors import DatasetError, ParameterError
 
@@ -50,33 +51,41 @@ class Rows:
     block_size: int | None
     validation: frozenset[int]
     validates: bool
+    formats: FormatChoice
     report: Report = field(default_factory=Report)
 
-    def __iter__(self) -> Iterator[Encoded]:
+    def __iter__(self) -> Iterator[EncodedRow]:
         self.report = report = Report()
         for encoded in self._blocks(report) if self.format == "documents" else self._fitting(report):
             report.rows += 1
-            report.total_tokens += len(encoded.input_ids)
+            report.total_tokens += encoded.total_tokens
             report.trained_tokens += encoded.trained_tokens
             yield encoded
         self._finish(report)
 
-    def _fitting(self, report: Report) -> Iterator[Encoded]:
+    @property
+    def row_format(self) -> RowFormat:
+        """The form of the rows."""
+        found = self.formats.named(self.format)
+        assert found is not None
+        return found
+
+    def _fitting(self, report: Report) -> Iterator[EncodedRow]:
         examples = self._examples()
         while some := list(islice(examples, AT_ONCE)):
-            for encoded in self.encoder.encode_many(some):
-                length = len(encoded.input_ids)
+            for encoded in self.row_format.encode(some, self.encoder):
+                length = encoded.length
                 report.longest = max(report.longest, length)
                 if self.max_seq_len is not None and length > self.max_seq_len:
                     report.dropped += 1
                 else:
                     yield encoded
 
-    def _blocks(self, report: Report) -> Iterator[Encoded]:
+    def _blocks(self, report: Report) -> Iterator[EncodedRow]:
         if self.block_size is None:
             raise ParameterError("block_size is missing; documents are cut into blocks of that many tokens.")
         for encoded in blocks(self._documents(report), self.encoder.tokenizer, self.block_size):
-            report.longest = max(report.longest, len(encoded.input_ids))
+            report.longest = max(report.longest, encoded.length)
             yield encoded
 
     def _documents(self, report: Report) -> Iterator[Document]:
@@ -86,16 +95,16 @@ class Rows:
             else:
                 report.dropped += 1
 
-    def _examples(self) -> Iterator[tuple[Place, Example]]:
+    def _examples(self) -> Iterator[tuple[Place, Any]]:
         for number, row in enumerate(read_rows(self.path)):
             if (number in self.validation) != self.validates:
                 continue
             try:
                 if row.problem is not None:
                     raise RowError(row.problem)
-                if detect(row.value, self.options) != self.format:
+                if detect(row.value, self.options, self.formats) != self.format:
                     raise RowError(f"the row no longer has format {self.format!r}; the file changed after its check")
-                example = convert(row.value, self.format, self.options)
+                example = convert(row.value, self.format, self.options, self.formats)
             except RowError as error:
                 raise DatasetError(f"{row.place}: {error}") from error
             yield row.place, example
@@ -137,11 +146,14 @@ def prepare(
     validation_split: float = 0.0,
     seed: int = 42,
     summary: DatasetSummary | None = None,
+    formats: FormatChoice = BUILTIN,
 ) -> Prepared:
     """Check the dataset (unless its `summary` is given) and open it as streams; nothing is encoded yet."""
-    summary = summary or check_dataset(path, options)
+    summary = summary or check_dataset(path, options, formats=formats)
     encoder = Encoder(tokenizer)
-    encoder.require(summary.format)
+    if (form := formats.named(summary.format)) is None:
+        raise DatasetError(f"there is no row format {summary.format!r} among {', '.join(f.name for f in formats.own)}")
+    form.require(tokenizer)
     if max_seq_len is not None and max_seq_len < 2:
         raise ParameterError(f"max_seq_len={max_seq_len} leaves nothing to predict; give at least 2.")
     if summary.format == "documents":
@@ -161,28 +173,10 @@ def prepare(
             block_size=block_size,
             validation=held_back,
             validates=validates,
+            formats=formats,
         )
 
     return Prepared(summary, side(False), side(True) if held_back else None)
-
-
-def prepare_job(job: Mapping[str, Any], tokenizer: Tokenizer) -> Prepared:
-    """The rows of a run's job, as its process has checked them; see `training_hub.runs.run.Run.job`.
-
-    Raises:
-        UserError: The tokenizer has no chat template that the rows need, or the lengths leave nothing to learn from.
-    """
-    values = job["values"]
-    return prepare(
-        values["data_path"],
-        DatasetOptions(**job["dataset"]),
-        tokenizer,
-        max_seq_len=values["max_seq_len"],
-        block_size=values.get("block_size"),
-        validation_split=values.get("validation_split", 0.0),
-        seed=values["seed"],
-        summary=DatasetSummary(**job["data"]),
-    )
 
 
 def validation_rows(count: int, fraction: float, seed: int) -> frozenset[int]:

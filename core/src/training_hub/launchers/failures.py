@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import traceback
 
 _MEMORY = (
     "lower max_tokens_per_gpu (it never changes the result), train on more GPUs, or move weights or optimizer to the "
@@ -72,25 +71,6 @@ def known_line(log: str) -> str | None:
     found = advice("", log)
     lines = reversed(log.splitlines())
     return next((line.strip() for line in lines if found and advice("", line) == found), None)
-
-
-def import_failure(error: BaseException) -> Exception | None:
-    """What ended an import that an error comes from; None where it comes from something else."""
-    if not isinstance(error, Exception):
-        return None
-    # A framework that imports its parts when they are asked for wraps what it then meets.
-    if error.__cause__ is not None and (found := import_failure(error.__cause__)):
-        return found
-    importing = any(
-        frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") != "__main__"
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
-    return error if importing else None
-
-
-def in_one_line(error: BaseException) -> str:
-    """Type and message of an error."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def killed(log: str) -> tuple[int, signal.Signals] | None:

@@ -8,17 +8,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from training_hub import errors
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
-from training_hub.launchers.failures import advice, import_failure, in_one_line, killed, known_line, meaning
+from training_hub.launchers.failures import advice, killed, known_line, meaning
 from training_hub.launchers.plan import LaunchPlan
-from training_hub.runs.lock import CALLER, end_with_caller
+from training_hub.store.lock import CALLER
 
 GRACE_SECONDS = 30.0
 CHECK_SECONDS = 0.25
@@ -172,24 +170,3 @@ def _recorded(first: Mapping[str, Any], log: Path) -> TrainingHubError:
 def _advice(kind: str, message: str) -> str:
     line = advice(kind, message)
     return f"\nwhat to do: {line}" if line else ""
-
-
-@contextlib.contextmanager
-def recorded_failure(logs: Path) -> Iterator[None]:
-    """In a worker: leave the error that ends the block where `launch` finds it, and do not outlive the caller."""
-    end_with_caller(logs.parent)
-    try:
-        yield
-    except BaseException as error:
-        rank = os.environ.get("RANK", "0")
-        importing = import_failure(error)
-        record = {
-            "rank": int(rank),
-            "time": time.time(),
-            "type": type(error).__name__,
-            "message": str(error),
-            "traceback": traceback.format_exc(),
-            "import": in_one_line(importing) if importing else None,
-        }
-        (logs / f"rank-{rank}.error.json").write_text(json.dumps(record), encoding="utf-8")
-        raise

@@ -43,8 +43,14 @@ class Param:
     """The part of a declaration that a type cannot say."""
 
     default: Any
+    """The value when it is not given; `REQUIRED` where there is none, `Derived` where it follows from others."""
     help: str
+    """A line for a person."""
     secret: bool = False
+    """Whether its value is never shown or kept."""
+    caller: bool = False
+    """Whether it is for the caller's process alone: no backend is asked about it, no process that trains gets it, and a
+    resumed run may differ in it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Parameter:
     help: str
     group: str
     secret: bool = False
+    caller: bool = False
 
     @property
     def required(self) -> bool:
@@ -85,6 +92,24 @@ def declared(parameters: type, defaults: Mapping[str, Any]) -> dict[str, Paramet
         name: replace(parameter, default=defaults[name]) if name in defaults else parameter
         for name, parameter in found.items()
     }
+
+
+def merged(*several: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """All parameters of several declarations; the first one of a name counts.
+
+    Raises:
+        TypeError: One name is declared twice with different types.
+    """
+    found: dict[str, Parameter] = {}
+    for each in several:
+        for name, parameter in each.items():
+            first = found.setdefault(name, parameter)
+            if first.type != parameter.type:
+                raise TypeError(
+                    f"the parameter {name} is declared twice: in {first.group!r} as {first.type}, and in "
+                    f"{parameter.group!r} as {parameter.type}"
+                )
+    return found
 
 
 @cache
@@ -115,5 +140,6 @@ def _declared(parameters: type) -> dict[str, Parameter]:
             help=notes[0].help,
             group=title,
             secret=notes[0].secret,
+            caller=notes[0].caller,
         )
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
@@ -30,7 +30,7 @@ def expectation(annotation: Any) -> str:
         said = [expectation(member) for member in arguments if member is not type(None)]
         # Wherever a path object is taken, its text is taken too.
         return _either(word for word in said if word != "text" or "a path" not in said)
-    if origin in (list, tuple):
+    if origin in (list, tuple, Sequence):
         return f"a list of {expectation(arguments[0])}" if arguments else "a list"
     if origin is dict or hasattr(annotation, "__total__"):
         return "a mapping"
@@ -80,7 +80,7 @@ def default_text(parameter: Parameter) -> str:
 
 
 def signature(declared: Mapping[str, Parameter], positional: Iterable[str]) -> inspect.Signature:
-    """The signature of an algorithm's function: `positional` names first, the others by keyword, then any further."""
+    """The signature of an algorithm's function: `positional` names first, the others by keyword, then any other."""
     leading = list(positional)
     parameters = [
         inspect.Parameter(
@@ -99,8 +99,8 @@ def signature(declared: Mapping[str, Parameter], positional: Iterable[str]) -> i
             if seen_default and parameter.default is inspect.Parameter.empty:
                 parameters[index] = parameter.replace(default=REQUIRED)
             seen_default = seen_default or parameter.default is not inspect.Parameter.empty
-    further = inspect.Parameter("further", inspect.Parameter.VAR_KEYWORD, annotation=Any)
-    return inspect.Signature([*parameters, further])
+    others = inspect.Parameter("backend_kwargs", inspect.Parameter.VAR_KEYWORD, annotation=Any)
+    return inspect.Signature([*parameters, others])
 
 
 def docstring(summary: str, declared: Mapping[str, Parameter]) -> str:
@@ -108,7 +108,7 @@ def docstring(summary: str, declared: Mapping[str, Parameter]) -> str:
     lines = [summary.strip(), "", "Args:"]
     lines += [f"    {parameter.name}: {parameter.help} ({_facts(parameter)})" for parameter in declared.values()]
     lines += [
-        "    **further: Arguments of the backend's own; names that it does not know are refused.",
+        "    **backend_kwargs: Arguments of the backend's own; names that it does not know are refused.",
         "",
         "Returns:",
         "    A TrainingResult; from a backend that only writes execute_training, what that returned.",

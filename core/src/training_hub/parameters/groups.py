@@ -4,6 +4,8 @@ An algorithm inherits the groups it takes (see `training_hub.algorithms`). The f
 title in help texts and tables. A value of `None` always means "not given".
 """
 
+from collections.abc import Mapping, Sequence
+from functools import cache
 from os import PathLike
 from typing import Annotated, Any, Literal, Required, TypeAlias
 
@@ -11,7 +13,7 @@ from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from typing_extensions import TypedDict
 
 from training_hub.callbacks.callback import TrainingHubCallback
-from training_hub.parameters.declaration import REQUIRED, Derived, Param
+from training_hub.parameters.declaration import REQUIRED, Derived, Param, Parameter, declared
 
 FilePath: TypeAlias = Annotated[str | PathLike[str], MinLen(1)]
 Scheduler: TypeAlias = Literal[
@@ -143,27 +145,11 @@ class Torchrun(TypedDict, total=False):
     ]
 
 
-class Trackers(TypedDict, total=False):
-    """Experiment trackers."""
-
-    wandb_project: Annotated[str | None, Param(None, "Weights & Biases project; turns that tracker on.")]
-    wandb_entity: Annotated[str | None, Param(None, "Weights & Biases team or user.")]
-    wandb_run_name: Annotated[str | None, Param(None, "Name of the run in Weights & Biases.")]
-    tensorboard_log_dir: Annotated[
-        FilePath | None, Param(None, "Directory of TensorBoard logs; turns that tracker on.")
-    ]
-    mlflow_tracking_uri: Annotated[
-        str | None, Param(None, "MLflow tracking server, database or directory; turns that tracker on.")
-    ]
-    mlflow_experiment_name: Annotated[str | None, Param(None, "MLflow experiment.")]
-    mlflow_run_name: Annotated[str | None, Param(None, "Name of the run in MLflow.")]
-
-
 class Callbacks(TypedDict, total=False):
     """Callbacks."""
 
     callbacks: Annotated[
-        list[TrainingHubCallback] | TrainingHubCallback | None,
+        Sequence[TrainingHubCallback] | TrainingHubCallback | None,
         Param(
             None,
             "Objects whose methods are called as training goes on: in the caller's process, or on every rank where "
@@ -177,7 +163,7 @@ class Callbacks(TypedDict, total=False):
 
 
 class Continuity(TypedDict, total=False):
-    """Interruption and resumption."""
+    """SignalHandler and resumption."""
 
     resume: Annotated[
         bool | FilePath,
@@ -222,9 +208,33 @@ class Common(
     Validation,
     Pretraining,
     Torchrun,
-    Trackers,
     Callbacks,
     Continuity,
     total=False,
 ):
     """Parameters of every fine-tuning algorithm."""
+
+
+CALLERS_ALONE = frozenset({"callbacks"})
+"""Objects of the caller's, which no other process can be given."""
+
+
+@cache
+def _common() -> dict[str, Parameter]:
+    return declared(Common, {})
+
+
+def default_of(name: str, values: Mapping[str, Any]) -> Any:
+    """What the hub goes by where an algorithm does not take one of the shared parameters: its default.
+
+    Args:
+        name: The parameter.
+        values: The others, for a default that follows from them.
+
+    Raises:
+        KeyError: It is none of the shared parameters, or has no default.
+    """
+    found = _common()[name].default
+    if found is REQUIRED:
+        raise KeyError(name)
+    return found.compute(values) if isinstance(found, Derived) else found

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 from training_hub.errors import ParameterError, nearest
 from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
 from training_hub.parameters.description import expectation
+from training_hub.parameters.groups import default_of
+from training_hub.store.figure import Figure
 
 Contradiction: TypeAlias = Callable[[Mapping[str, Any]], str | None]
 """Says why some values cannot hold together, or None. It sees the values given and the defaults of the rest."""
@@ -48,11 +50,24 @@ class Parameters(Mapping[str, Any]):
     resolved: Mapping[str, Any]
     origin: Mapping[str, str] = field(default_factory=dict)
     """Name to `default`, `call`, `file PATH:LINE` or `environment VARIABLE`."""
-    further: Mapping[str, Any] = field(default_factory=dict)
+    backend_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Keywords that are not the hub's, for the backend."""
+    row_formats: tuple[str, ...] = ()
+    """The forms of rows that the algorithm takes."""
+    figures: tuple[Figure, ...] = ()
+    """The algorithm's own figures."""
 
     def __getitem__(self, name: str) -> Any:
-        return self.resolved[name]
+        """The value; the default of a shared parameter that the algorithm does not take.
+
+        Raises:
+            KeyError: There is no such parameter.
+        """
+        return self.resolved[name] if name in self.resolved else default_of(name, self)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the algorithm takes the parameter."""
+        return name in self.resolved
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.resolved)
@@ -68,9 +83,13 @@ class Parameters(Mapping[str, Any]):
         """For messages: ` (from file run.yaml:3)`, or nothing where the call itself says it."""
         return _source(self.origin.get(name, CALL))
 
+    def only(self, names: Iterable[str]) -> Parameters:
+        """The same with these names alone."""
+        return replace(self, resolved={name: self.resolved[name] for name in names})
+
     def for_backend(self) -> dict[str, Any]:
         """One plain dict for a backend's `execute_training`: all values that are not None, and all further keywords."""
-        return {name: value for name, value in self.resolved.items() if value is not None} | dict(self.further)
+        return {name: value for name, value in self.resolved.items() if value is not None} | dict(self.backend_kwargs)
 
 
 def resolve(
@@ -98,7 +117,7 @@ def resolve(
     present = {name: _plain(value, declared.get(name)) for name, value in given.items() if value is not None}
     sources = {name: (origin or {}).get(name, CALL) for name in present}
     _fill_from_scheduler(declared, present, sources, os.environ if environment is None else environment)
-    further = {name: value for name, value in present.items() if name not in declared}
+    backend_kwargs = {name: value for name, value in present.items() if name not in declared}
     values = _checked(algorithm, declared, {n: v for n, v in present.items() if n in declared}, sources)
 
     for name, parameter in declared.items():
@@ -110,10 +129,10 @@ def resolve(
             values[name] = parameter.default.compute(values)
             sources[name] = DEFAULT
     ordered = {name: values[name] for name in declared}
-    parameters = Parameters(algorithm, declared, ordered, sources, further)
-    problems = [problem for check in (*SHARED_CONTRADICTIONS, *contradictions) if (problem := check(ordered))]
+    parameters = Parameters(algorithm, declared, ordered, sources, backend_kwargs)
+    problems = [problem for check in (*SHARED_CONTRADICTIONS, *contradictions) if (problem := check(parameters))]
     if isinstance(ordered.get("nproc_per_node"), int):
-        world_size = ordered["nproc_per_node"] * ordered.get("nnodes", 1)
+        world_size = ordered["nproc_per_node"] * parameters["nnodes"]
         problems += filter(None, [micro_batch_contradiction(parameters, world_size)])
     if problems:
         raise ParameterError("\n".join(problems))

@@ -51,7 +51,7 @@ def compare(runs: Sequence[RunRecord], rows: int = ROWS) -> Comparison:
 def _parameters(run: RunRecord) -> dict[str, Any]:
     # Every run has a directory of its own: that says nothing.
     return {name: value for name, value in run.manifest.parameters.items() if name != "ckpt_output_dir"} | (
-        run.manifest.part("further")
+        run.manifest.backend_kwargs
     )
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from training_hub.errors import RunFormatError
 from training_hub.reading.history import History
-from training_hub.runs.events import Event
-from training_hub.runs.figures import number, whole
+from training_hub.store.events import Event, number, whole
 
 _INSTRUCTLAB = re.compile(r"training_params_and_metrics_global\d+\.jsonl")
 _MINI_TRAINER = re.compile(r"training_metrics_\d+\.jsonl")

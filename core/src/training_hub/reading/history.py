@@ -10,8 +10,7 @@ from itertools import compress
 from typing import Any
 
 from training_hub.errors import RunFormatError
-from training_hub.runs.events import ENDINGS, SCHEMA, Event, resumed_from
-from training_hub.runs.figures import number, whole
+from training_hub.store.events import ENDINGS, SCHEMA, Event, number, resumed_from, whole
 
 LEAP = 86_400.0
 """Seconds between two events beyond which a clock was set rather than time has passed."""

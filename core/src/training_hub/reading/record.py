@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.errors import RunFormatError, RunNotFoundError
+from training_hub.reading.figures import duration_text
 from training_hub.reading.history import History
-from training_hub.runs.directory import RunDirectory
-from training_hub.runs.events import Event, Tail, read_events
-from training_hub.runs.figures import duration_text
-from training_hub.runs.lock import left_behind
-from training_hub.runs.recorded import DamagedManifestError, Manifest, read_manifest
+from training_hub.store.directory import RunDirectory
+from training_hub.store.events import Event, Tail, read_events
+from training_hub.store.lock import left_behind
+from training_hub.store.manifest import DamagedManifestError, Manifest, read_manifest
 
 QUIET = 120.0
 """Seconds without an event after which a run that should be under way is said to be silent."""

@@ -12,13 +12,13 @@ from typing import Any
 
 from training_hub.errors import OutputDirectoryError
 from training_hub.reading.chart import SMALL, WIDE, Line, chart
+from training_hub.reading.figures import count_text, duration_text, loss_text
 from training_hub.reading.history import Series, points
 from training_hub.reading.page_style import STYLE
 from training_hub.reading.record import RunRecord, load, moment_text
 from training_hub.reading.reproduction import call, conditions, install_line
 from training_hub.reading.thinning import Point, thinned
-from training_hub.runs.events import Event
-from training_hub.runs.figures import count_text, duration_text, loss_text, whole
+from training_hub.store.events import Event, whole
 
 NAME = "report.html"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 from typing import Any
 
-from training_hub.runs.recorded import Manifest
+from training_hub.store.manifest import Manifest
 
 _OF_THE_PLACE = ("overwrite_output_dir", "resume")
 """What said where a run may go, rather than what it learns."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from training_hub.errors import RunFormatError
 from training_hub.reading import record
+from training_hub.reading.figures import Pace
 from training_hub.reading.history import History
 from training_hub.reading.record import RunRecord, directory_of, manifest_of
-from training_hub.runs.events import Event, Tail
-from training_hub.runs.figures import Pace
-from training_hub.runs.recorded import Manifest
+from training_hub.store.events import Event, Tail
+from training_hub.store.manifest import Manifest
 
 PATIENCE = 5.0
 """Seconds to wait for the manifest to agree, once the events have told the end."""

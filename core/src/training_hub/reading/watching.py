@@ -13,12 +13,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from training_hub.reading.console import SHARE, SILENCE
+from training_hub.reading.figures import describe, duration_text, figures, loss_text, step_text
 from training_hub.reading.record import STATE_COLOURS
 from training_hub.reading.sparkline import sparkline
 from training_hub.reading.watched import Watched
-from training_hub.runs.console import SHARE, SILENCE
-from training_hub.runs.events import Event
-from training_hub.runs.figures import describe, duration_text, figures, loss_text, step_text, whole
+from training_hub.store.events import Event, whole
 
 INTERVAL = 0.5
 _WIDTH = 88

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from training_hub.runs.events import Event, Follower
+from training_hub.store.events import Event, Follower
 
 
 class Killer:

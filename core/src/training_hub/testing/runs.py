@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.backend import FrameworkBackend
+from training_hub.backends.base import FrameworkBackend
 from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
-from training_hub.runs.events import Event, read_events
+from training_hub.store.events import Event, read_events
 from training_hub.testing.on_ranks import RankNotes
 from training_hub.testing.toy import conversations, make_model, write_rows
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -89,7 +89,7 @@ def _values(annotation: Any, bounds: tuple[Any, ...], default: Any) -> Iterator[
         yield from _number(_range(bounds), default, (0.5, 0.25, 0.0, -1.0), 1e-6)
     elif annotation is str or getattr(origin or annotation, "__name__", "") == "PathLike":
         yield TEXT * next((bound.min_length for bound in bounds if isinstance(bound, MinLen)), 1)
-    elif origin in (list, tuple) and arguments:
+    elif origin in (list, tuple, Sequence) and arguments:
         yield from ([value] for value in list(_values(arguments[0], (), None))[:1])
     elif origin is dict or annotation is dict:
         yield from ({TEXT: value} for value in list(_values(arguments[1] if arguments else Any, (), None))[:1])

@@ -166,15 +166,15 @@ def _packages_of(distribution: str | None) -> tuple[str, ...]:
 
 
 def _observe(watcher: _Watcher, backend: str, asked: Mapping[str, list[dict[str, Any]]], packages: set[str]) -> None:
-    from training_hub import plugins
-    from training_hub.backend import FrameworkBackend
+    from training_hub.backends.base import FrameworkBackend
     from training_hub.errors import UserError
-    from training_hub.registry import AlgorithmRegistry
+    from training_hub.plugins import discovery
+    from training_hub.plugins.registry import AlgorithmRegistry
 
     with watcher.stage("list"):
-        plugins.installed()
+        discovery.installed()
     with watcher.stage("load"):
-        found = plugins.load(backend).backends[backend]
+        found = discovery.load(backend).backends[backend]
     packages.update(_packages_of(found.framework))
     # What the hub itself needs to translate is there before the backend's own work is watched.
     resolved = [
@@ -197,9 +197,9 @@ def _observe(watcher: _Watcher, backend: str, asked: Mapping[str, list[dict[str,
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    from training_hub import plugins
+    from training_hub.plugins import discovery
 
-    entry = plugins.installed()[job["backend"]].entry_points[0].module
+    entry = discovery.installed()[job["backend"]].entry_points[0].module
     watcher, packages = _Watcher(entry), set(HEAVY)
     # Why a stage ended early is in its record.
     with contextlib.suppress(Exception):

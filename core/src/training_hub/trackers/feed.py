@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from training_hub.credentials import without_credentials
-from training_hub.runs.directory import read_json, write_json
-from training_hub.runs.events import Event
-from training_hub.runs.log_lines import logger
-from training_hub.trackers.asked import Asked
+from training_hub.reading.log_lines import logger
+from training_hub.store.directory import read_json, write_json
+from training_hub.store.events import Event
+from training_hub.store.redaction import without_credentials
+from training_hub.trackers.config import TrackerConfig
 from training_hub.trackers.tracker import Outcome, Tracker
 
 LIMIT = 20_000
@@ -26,17 +26,19 @@ _BEGINNINGS = ("start", "step", "eval")
 class Feed:
     """One tracker of one run."""
 
-    def __init__(self, asked: Asked, manifest: Mapping[str, Any], memory: Path, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: TrackerConfig, manifest: Mapping[str, Any], memory: Path, warn: Callable[[str], None]
+    ) -> None:
         """Nothing is started before the first event that matters.
 
         Args:
-            asked: The tracker.
+            config: The tracker.
             manifest: What runs.
             memory: Where to keep, for a resumed run, the place of this one.
             warn: Takes a line for the user, from any thread.
         """
-        self.title = asked.kind.title
-        self._asked = asked
+        self.title = config.tracker.title
+        self._config = config
         self._manifest = manifest
         self._memory = memory
         self._warn = warn
@@ -44,7 +46,7 @@ class Feed:
         self._outcome: Outcome | None = None
         self._left_out = 0
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name=f"training-hub-{asked.kind.name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"training-hub-{config.tracker.name}", daemon=True)
         self._started = self._gone = False
 
     def receive(self, event: Event) -> None:
@@ -107,8 +109,8 @@ class Feed:
                 self._warn(f"{self.title} was too slow: {self._left_out} events are missing there")
 
     def _begin(self) -> Tracker:
-        tracker = self._asked.kind.tracker(self._asked.settings)
-        to = self._asked.says.partition("=")[2]
+        tracker = self._config.tracker(self._config.settings)
+        to = self._config.says.partition("=")[2]
         earlier = _remembered(self._memory)
         place = tracker.begin(self._manifest, earlier.get("id") if earlier.get("to") == to else None)
         write_json(self._memory, {"to": to, "id": place.id, "where": place.where})

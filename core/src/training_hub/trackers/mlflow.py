@@ -1,20 +1,20 @@
 """MLflow, by a client of its own: what the program has set up in `mlflow` itself is neither used nor changed."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from training_hub.credentials import without_credentials
-from training_hub.runs.events import Event
-from training_hub.runs.figures import moment
-from training_hub.trackers import facts
+from typing_extensions import TypedDict
+
+from training_hub.parameters.declaration import Param
+from training_hub.store.events import Event, moment
+from training_hub.store.redaction import without_credentials
+from training_hub.trackers import payload
 from training_hub.trackers.tracker import Outcome, Place, Tracker
 
 _SILENT = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
@@ -26,8 +26,31 @@ _PARAMETERS, _METRICS = 100, 1000
 """Most of each that a server takes at once."""
 
 
+class MLflowParameters(TypedDict, total=False):
+    """Experiment trackers."""
+
+    mlflow_tracking_uri: Annotated[
+        str | None, Param(None, "MLflow tracking server, database or directory; turns that tracker on.", caller=True)
+    ]
+    mlflow_experiment_name: Annotated[str | None, Param(None, "MLflow experiment.", caller=True)]
+    mlflow_run_name: Annotated[str | None, Param(None, "Name of the run in MLflow.", caller=True)]
+
+
 class MLflow(Tracker):
     """Parameters, metrics by step and artifacts, through an MLflow server, a database or a directory."""
+
+    name: ClassVar[str] = "mlflow"
+    title: ClassVar[str] = "MLflow"
+    parameters: ClassVar[type] = MLflowParameters
+    switch: ClassVar[str] = "mlflow_tracking_uri"
+    variables: ClassVar[Mapping[str, str]] = {
+        "mlflow_tracking_uri": "MLFLOW_TRACKING_URI",
+        "mlflow_experiment_name": "MLFLOW_EXPERIMENT_NAME",
+        "mlflow_run_name": "",
+    }
+    distributions: ClassVar[tuple[str, ...]] = ("mlflow", "mlflow-skinny")
+    least: ClassVar[tuple[int, int]] = (3, 0)
+    install: ClassVar[str] = 'pip install "training-hub[mlflow]"'
 
     @classmethod
     def problem(cls, settings: Mapping[str, Any]) -> str | None:
@@ -60,7 +83,7 @@ class MLflow(Tracker):
             run = self._client.create_run(self._experiment(), run_name=self.settings.get("mlflow_run_name"))
         self._id = run.info.run_id
         if not earlier:
-            given = [Param(n, _short(facts.text(value))) for n, value in facts.parameters(manifest).items()]
+            given = [Param(n, _short(payload.text(value))) for n, value in payload.parameters(manifest).items()]
             for first in range(0, len(given), _PARAMETERS):
                 self._client.log_batch(self._id, params=given[first : first + _PARAMETERS])
         page = f"{without_credentials(uri).rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{self._id}"
@@ -71,7 +94,7 @@ class MLflow(Tracker):
 
         found: list[Any] = []
         for event in events:
-            if measured := facts.measured(event):
+            if measured := payload.measured(event):
                 self._step, figures = measured
                 at = int(moment(event) * 1000)
                 found += [Metric(_name(name), value, at, self._step) for name, value in figures.items()]
@@ -79,7 +102,7 @@ class MLflow(Tracker):
             self._client.log_batch(self._id, metrics=found[first : first + _METRICS])
 
     def end(self, outcome: Outcome) -> None:
-        for name, value in facts.final(outcome.metrics).items():
+        for name, value in payload.final(outcome.metrics).items():
             self._client.log_metric(self._id, _name(name), value, step=self._step)
         self._client.set_tag(self._id, "training_hub.state", outcome.state)
         if outcome.cause:

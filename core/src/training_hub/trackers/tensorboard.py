@@ -1,23 +1,41 @@
 """TensorBoard: event files, written by TensorBoard's own writer, which needs neither torch nor TensorFlow."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from training_hub.runs.events import Event
-from training_hub.runs.figures import moment, whole
-from training_hub.trackers import facts
+from typing_extensions import TypedDict
+
+from training_hub.parameters.declaration import Param
+from training_hub.parameters.groups import FilePath
+from training_hub.store.events import Event, moment, whole
+from training_hub.trackers import payload
 from training_hub.trackers.tracker import Outcome, Place, Tracker
 
 _LANGUAGES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".txt": "", ".log": ""}
 
 
+class TensorBoardParameters(TypedDict, total=False):
+    """Experiment trackers."""
+
+    tensorboard_log_dir: Annotated[
+        FilePath | None, Param(None, "Directory of TensorBoard logs; turns that tracker on.", caller=True)
+    ]
+
+
 class TensorBoard(Tracker):
     """Writes scalars, the parameters as text and for the HParams tab, and the files that can be read as text."""
+
+    name: ClassVar[str] = "tensorboard"
+    title: ClassVar[str] = "TensorBoard"
+    parameters: ClassVar[type] = TensorBoardParameters
+    switch: ClassVar[str] = "tensorboard_log_dir"
+    variables: ClassVar[Mapping[str, str]] = {"tensorboard_log_dir": "TENSORBOARD_LOGGING_DIR"}
+    distributions: ClassVar[tuple[str, ...]] = ("tensorboard", "tb-nightly")
+    least: ClassVar[tuple[int, int]] = (2, 16)
+    install: ClassVar[str] = 'pip install "training-hub[tensorboard]"'
 
     @classmethod
     def problem(cls, settings: Mapping[str, Any]) -> str | None:
@@ -36,7 +54,7 @@ class TensorBoard(Tracker):
 
         directory = earlier or str(self._directory(manifest))
         self._writer = EventFileWriter(directory)
-        parameters = facts.parameters(manifest)
+        parameters = payload.parameters(manifest)
         rows = [f"| {name} | {_cell(value)} |" for name, value in parameters.items()]
         self._text("parameters", "\n".join(["| parameter | value |", "|---|---|", *rows]))
         self._session_start(parameters)
@@ -51,7 +69,7 @@ class TensorBoard(Tracker):
                 # Readers drop what was told of later steps.
                 log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
                 self._writer.add_event(event_pb2.Event(wall_time=moment(event), step=reached + 1, session_log=log))
-            elif found := facts.measured(event):
+            elif found := payload.measured(event):
                 self._step, figures = found
                 values = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]
                 self._add(summary_pb2.Summary(value=values), moment(event))
@@ -62,7 +80,7 @@ class TensorBoard(Tracker):
 
         state = outcome.state + (f": {outcome.cause}" if outcome.cause else "")
         self._text("state", state)
-        figures = facts.final(outcome.metrics)
+        figures = payload.final(outcome.metrics)
         values = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in figures.items()]
         self._add(summary_pb2.Summary(value=values))
         for path in outcome.files():
@@ -103,7 +121,7 @@ class TensorBoard(Tracker):
             elif isinstance(value, int | float):
                 start.hparams[name].number_value = value
             else:
-                start.hparams[name].string_value = facts.text(value)
+                start.hparams[name].string_value = payload.text(value)
         self._hparams(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start))
 
     def _session_end(self, well: bool) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from training_hub.runs.events import Event
+from training_hub.store.events import Event
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,47 @@ class Outcome:
 class Tracker(ABC):
     """One run in one tracking system. Every method is called from the same thread, which may wait as long as it takes.
 
-    Whatever a method raises ends the tracking of the run there, with a warning.
+    Whatever a method raises ends the tracking of the run there, with a warning. A plugin brings a tracker by the hook
+    `training_hub_trackers`; its parameters are then those of every algorithm. A tracker follows the events, so no
+    backend does anything for it.
     """
+
+    name: ClassVar[str]
+    """A word for messages and files, such as `wandb`."""
+    title: ClassVar[str]
+    """Its name as a person writes it."""
+    parameters: ClassVar[type]
+    """Its parameters, declared as an algorithm's are: a `TypedDict`, each with `Param(..., caller=True)`."""
+    switch: ClassVar[str]
+    """The parameter that turns it on."""
+    variables: ClassVar[Mapping[str, str]]
+    """Its parameters, each with the environment variable that stands for it where it is not given, or ""."""
+    distributions: ClassVar[tuple[str, ...]] = ()
+    """Any of these brings its client; empty where it needs none."""
+    least: ClassVar[tuple[int, int]] = (0, 0)
+    """The oldest release of the client that has what is used here."""
+    install: ClassVar[str] = ""
+    """The command that installs the client."""
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why its client cannot be used, with what mends it; told from metadata alone."""
+        mend = f": {cls.install}" if cls.install else ""
+        for distribution in cls.distributions:
+            try:
+                found = version(distribution)
+            except PackageNotFoundError:
+                continue
+            if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) >= cls.least:
+                return None
+            least = ".".join(map(str, cls.least))
+            return f"{distribution} {found} is installed, and {least} or newer is needed{mend}"
+        return f"{cls.name} is not installed{mend}" if cls.distributions else None
+
+    @classmethod
+    def disabled(cls, variables: Mapping[str, str]) -> bool:
+        """Whether the tracking system's own variables switch it off."""
+        return False
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """Takes values by the names of the tracker's parameters; those that nobody gave are missing."""

@@ -1,12 +1,13 @@
 """Weights & Biases, by its own client; WANDB_MODE, WANDB_DIR and the other variables of it mean what they always do."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from training_hub.runs.events import Event
-from training_hub.trackers import facts
+from typing_extensions import TypedDict
+
+from training_hub.parameters.declaration import Param
+from training_hub.store.events import Event
+from training_hub.trackers import payload
 from training_hub.trackers.tracker import Outcome, Place, Tracker
 
 FINISH_SECONDS = 25.0
@@ -15,8 +16,34 @@ _INIT_SECONDS = 60.0
 _EXIT_CODES = {"interrupted": 255}
 
 
+class WandbParameters(TypedDict, total=False):
+    """Experiment trackers."""
+
+    wandb_project: Annotated[str | None, Param(None, "Weights & Biases project; turns that tracker on.", caller=True)]
+    wandb_entity: Annotated[str | None, Param(None, "Weights & Biases team or user.", caller=True)]
+    wandb_run_name: Annotated[str | None, Param(None, "Name of the run in Weights & Biases.", caller=True)]
+
+
 class WeightsAndBiases(Tracker):
     """A run of its own, whatever other run the process may have open."""
+
+    name: ClassVar[str] = "wandb"
+    title: ClassVar[str] = "Weights & Biases"
+    parameters: ClassVar[type] = WandbParameters
+    switch: ClassVar[str] = "wandb_project"
+    variables: ClassVar[Mapping[str, str]] = {
+        "wandb_project": "WANDB_PROJECT",
+        "wandb_entity": "WANDB_ENTITY",
+        "wandb_run_name": "WANDB_NAME",
+    }
+    distributions: ClassVar[tuple[str, ...]] = ("wandb",)
+    least: ClassVar[tuple[int, int]] = (0, 31)
+    install: ClassVar[str] = 'pip install "training-hub[wandb]"'
+
+    @classmethod
+    def disabled(cls, variables: Mapping[str, str]) -> bool:
+        off = variables.get("WANDB_DISABLED", "").lower() in ("true", "1")
+        return off or variables.get("WANDB_MODE") == "disabled"
 
     @classmethod
     def problem(cls, settings: Mapping[str, Any]) -> str | None:
@@ -36,7 +63,7 @@ class WeightsAndBiases(Tracker):
             project=self.settings["wandb_project"],
             entity=self.settings.get("wandb_entity"),
             name=self.settings.get("wandb_run_name"),
-            config=facts.parameters(manifest),
+            config=payload.parameters(manifest),
             id=earlier,
             resume="allow" if earlier else None,
             reinit="create_new",
@@ -55,7 +82,7 @@ class WeightsAndBiases(Tracker):
 
     def receive(self, events: Sequence[Event]) -> None:
         for event in events:
-            if found := facts.measured(event):
+            if found := payload.measured(event):
                 step, figures = found
                 # The client drops what comes for a step that has passed, as a resumed run's first ones have.
                 self._counts_alike = self._counts_alike and step >= self._reached
@@ -65,7 +92,7 @@ class WeightsAndBiases(Tracker):
     def end(self, outcome: Outcome) -> None:
         import wandb
 
-        self._run.summary.update({"state": outcome.state, **facts.final(outcome.metrics)})
+        self._run.summary.update({"state": outcome.state, **payload.final(outcome.metrics)})
         if outcome.cause:
             self._run.summary["cause"] = outcome.cause
         if files := outcome.files():

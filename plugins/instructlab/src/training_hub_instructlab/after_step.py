@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from training_hub.runs.control import Steering
-from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
+from training_hub.store.control import ControlReader
+from training_hub.worker.control import orders_on_every_rank, set_learning_rate
 from training_hub_instructlab.checkpoints import Checkpoints
 from training_hub_instructlab.reporting import Reporter
 from training_hub_instructlab.steps import Progress
@@ -28,7 +28,7 @@ class AfterStep:
     progress: Progress
     reporter: Reporter
     checkpoints: Checkpoints
-    steering: Steering
+    control_reader: ControlReader
     validation_frequency: int | None
     counted_from: int
     """The step from which the framework counts: a run that goes on counts its steps from the start of the epoch."""
@@ -49,7 +49,7 @@ class AfterStep:
         done, ended = self.progress.done, self.progress.whole_epochs
         self.reporter.step()
         improved = self._validated() and self.checkpoints.improved(self.reporter.evaluation())
-        orders = orders_on_every_rank(self.steering, torch.device(torch.cuda.current_device()))
+        orders = orders_on_every_rank(self.control_reader, torch.device(torch.cuda.current_device()))
         # A run whose last step is done has nothing left to stop.
         stops = orders.stop and done < self.progress.max_steps
         if orders.learning_rate is not None:
@@ -58,7 +58,7 @@ class AfterStep:
         if ended is not None:
             self.reporter.emit("epoch", epoch=ended, step=done)
         if stops:
-            self.reporter.emit("stop", step=done, reason=self.steering.reason)
+            self.reporter.emit("stop", step=done, reason=self.control_reader.reason)
         at_epoch = ended is not None and self.values["checkpoint_at_epoch"]
         if stops or orders.save or at_epoch or improved or self._reaches_rows():
             # What was asked for while training goes on is there to be resumed from.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from training_hub.arguments import fields_of
+from training_hub.backends.framework_arguments import fields_of
 from training_hub.errors import nearest
 from training_hub.parameters import Parameters
 from training_hub.parameters.description import misfit
@@ -62,7 +62,7 @@ def accepted() -> dict[str, frozenset[str]]:
 
 def further_problems(parameters: Parameters) -> Iterator[str]:
     """What is wrong with further keywords that the framework knows."""
-    further = parameters.further
+    further = parameters.backend_kwargs
     deepspeed = further.get("distributed_backend") == "deepspeed"
     if deepspeed and find_spec("deepspeed") is None:
         yield (

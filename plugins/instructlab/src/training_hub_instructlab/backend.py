@@ -10,18 +10,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from training_hub.backend import Availability, FrameworkBackend
-from training_hub.batches import processes
-from training_hub.devices import devices
+from training_hub.backends.base import Availability, FrameworkBackend
+from training_hub.backends.batches import processes
+from training_hub.backends.devices import devices
+from training_hub.backends.run import Run
+from training_hub.backends.translation import Translation, translate
 from training_hub.errors import ResumeError
 from training_hub.launchers.local import launch, run_first
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
-from training_hub.runs.checkpoints import Checkpoint
-from training_hub.runs.directory import data_directory, read_json, write_json
-from training_hub.runs.result import TrainingResult
-from training_hub.runs.run import Run
-from training_hub.translation import Translation, translate
+from training_hub.store.checkpoints import Checkpoint
+from training_hub.store.directory import data_directory, read_json, write_json
+from training_hub.store.result import TrainingResult
 from training_hub_instructlab.arguments import TYPES, WITHHELD, accepted, further_problems
 from training_hub_instructlab.rules import rules, settings
 
@@ -79,7 +79,7 @@ class InstructLabTrainingSFTBackend(FrameworkBackend):
         write_json(path, run.job())
         try:
             run_first(plan, "training_hub_instructlab.rows", [str(path)], logs)
-            launch(plan, [str(path)], logs, run.patience.check)
+            launch(plan, [str(path)], logs, run.watchdog.check)
         finally:
             _clear(working)
             shutil.rmtree(plan.environment["HF_DATASETS_CACHE"], ignore_errors=True)

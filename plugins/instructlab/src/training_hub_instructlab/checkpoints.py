@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import distributed as dist
 from transformers import AutoConfig
 
-from training_hub.runs.checkpoints import SEAL, Checkpoint, make_room, newest, place, seal
-from training_hub.runs.directory import RunDirectory
-from training_hub.runs.events import EventLog
+from training_hub.store.checkpoints import SEAL, Checkpoint, make_room, newest, place, seal
+from training_hub.store.directory import RunDirectory
+from training_hub.store.events import EventLog
 from training_hub_instructlab.steps import Progress
 
 

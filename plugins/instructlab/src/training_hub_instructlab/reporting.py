@@ -12,8 +12,8 @@ from typing import Any
 from instructlab.training import TrainerCallback, TrainingContext
 from instructlab.training.sampler import EpochSampler
 
-from training_hub.runs.events import SCHEMA, EventLog
-from training_hub.runs.finite import check_finite
+from training_hub.store.events import SCHEMA, EventLog
+from training_hub.worker.finite import check_finite
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.steps import Progress
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from training_hub.data import Encoded, prepare_job, write_processed
 from training_hub.errors import ModelNotFoundError
-from training_hub.launchers.local import recorded_failure
-from training_hub.runs.directory import RunDirectory, read_json, write_json
-from training_hub.runs.events import EventLog
+from training_hub.store.directory import RunDirectory, read_json, write_json
+from training_hub.store.events import EventLog
+from training_hub.worker.failure import recorded_failure
 
 FILE = "data.jsonl"
 SUMMARY = "rows.json"

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from training_hub.batches import row_length
-from training_hub.devices import Devices
+from training_hub.backends.batches import row_length
+from training_hub.backends.devices import Devices
+from training_hub.backends.translation import Rule, by_hub, exact, refused
 from training_hub.parameters import Parameters
-from training_hub.runs.directory import RunDirectory, data_directory, node_directory
-from training_hub.trackers.asked import PARAMETERS as TRACKERS
-from training_hub.trackers.asked import TOLD
-from training_hub.translation import Rule, by_hub, exact, refused
+from training_hub.store.directory import RunDirectory, data_directory, node_directory
+from training_hub.trackers.config import PARAMETERS as TRACKERS
+from training_hub.trackers.config import TOLD
 
 Settings: TypeAlias = dict[str, tuple[Any, str]]
 

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.callbacks.ranks import Ranks
-from training_hub.launchers.local import recorded_failure
-from training_hub.runs.checkpoints import complete
-from training_hub.runs.control import Steering
-from training_hub.runs.directory import RunDirectory, read_json, write_json
+from training_hub.store.checkpoints import complete
+from training_hub.store.control import ControlReader
+from training_hub.store.directory import RunDirectory, read_json, write_json
+from training_hub.worker.callbacks import RankCallbacks
+from training_hub.worker.failure import recorded_failure
 from training_hub_instructlab.command import command
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.rules import MAIN
@@ -32,7 +32,7 @@ def train(job: dict[str, Any]) -> None:
     """Train, and leave on rank 0 what came of it.
 
     Args:
-        job: See `training_hub.runs.run.Run.job`.
+        job: See `training_hub.execution.session.Run.job`.
     """
     import torch
     from instructlab.training.callbacks import serialize_callbacks_for_cli
@@ -45,7 +45,7 @@ def train(job: dict[str, Any]) -> None:
     values = job["values"]
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     directory = RunDirectory(Path(job["directory"]))
-    ranks = Ranks(job["on_all_ranks"], directory)
+    ranks = RankCallbacks(job["on_all_ranks"], directory)
     rows = Rows.read(Path(job["data_directory"]))
     arguments = training_arguments(job, rows)
     check_valid_train_args(arguments)
@@ -63,7 +63,7 @@ def train(job: dict[str, Any]) -> None:
         progress,
         reporter,
         checkpoints,
-        Steering(directory),
+        ControlReader(directory),
         arguments.validation_frequency if rows.validation else None,
         counted_from=progress.done - progress.done % progress.steps_per_epoch,
     )

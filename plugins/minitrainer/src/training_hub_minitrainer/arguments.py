@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from training_hub.arguments import fields_of
+from training_hub.backends.framework_arguments import fields_of
 from training_hub.parameters import Parameters
 from training_hub_minitrainer.rules import decomposes
 
@@ -56,7 +56,7 @@ def withheld(parameters: Parameters) -> dict[str, str]:
 
 def further_problems(parameters: Parameters) -> Iterator[str]:
     """What is wrong with further keywords that mini-trainer knows: values, and what it would pass over in silence."""
-    further = parameters.further
+    further = parameters.backend_kwargs
     yield from _about_the_end(parameters)
     if not parameters["validation_split"]:
         for name in ("validate_at_epoch", "validate_at_final", "min_samples_per_validation"):
@@ -65,7 +65,7 @@ def further_problems(parameters: Parameters) -> Iterator[str]:
 
 
 def _about_the_end(parameters: Parameters) -> Iterator[str]:
-    further, schedule = parameters.further, parameters["lr_scheduler"]
+    further, schedule = parameters.backend_kwargs, parameters["lr_scheduler"]
     mode = further.get("training_mode", "epoch")
     for name, needed in (("max_steps", "step"), ("max_tokens", "token")):
         if name in further and mode != needed:

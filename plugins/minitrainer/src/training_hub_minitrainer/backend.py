@@ -11,18 +11,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from training_hub.backend import Availability, FrameworkBackend
-from training_hub.batches import processes
-from training_hub.devices import devices
+from training_hub.backends.base import Availability, FrameworkBackend
+from training_hub.backends.batches import processes
+from training_hub.backends.devices import devices
+from training_hub.backends.run import Run
+from training_hub.backends.translation import Translation, translate
 from training_hub.errors import ResumeError
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
-from training_hub.runs.checkpoints import Checkpoint
-from training_hub.runs.directory import read_json, write_json
-from training_hub.runs.result import TrainingResult
-from training_hub.runs.run import Run
-from training_hub.translation import Translation, translate
+from training_hub.store.checkpoints import Checkpoint
+from training_hub.store.directory import read_json, write_json
+from training_hub.store.result import TrainingResult
 from training_hub_minitrainer.arguments import TYPES, accepted, further_problems, withheld
 from training_hub_minitrainer.layout import cache_directory, framework_directory, state_directory
 from training_hub_minitrainer.rules import rules, settings
@@ -99,7 +99,7 @@ class MiniTrainerOSFTBackend(FrameworkBackend):
         # Of a run that was killed while it saved.
         shutil.rmtree(framework_directory(run.parameters) / "hf_format", ignore_errors=True)
         try:
-            launch(plan, [str(task)], logs, run.patience.check)
+            launch(plan, [str(task)], logs, run.watchdog.check)
         finally:
             shutil.rmtree(cache_directory(run.parameters), ignore_errors=True)
         found = read_json(outcome)

@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers import AutoConfig, GenerationConfig
 
-from training_hub.runs.checkpoints import SEAL, make_room, newest, place, seal
-from training_hub.runs.directory import RunDirectory, write_json
+from training_hub.store.checkpoints import SEAL, make_room, newest, place, seal
+from training_hub.store.directory import RunDirectory, write_json
 from training_hub_minitrainer.layout import STATES
 
 _CHANGED = ("use_cache", "bos_token_id", "eos_token_id")

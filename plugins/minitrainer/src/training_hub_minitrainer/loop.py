@@ -12,12 +12,12 @@ import torch
 import torch.distributed as dist
 from mini_trainer.callbacks import TrainingContext
 
-from training_hub.callbacks.ranks import Ranks
-from training_hub.runs.checkpoints import Checkpoint, newest, place
-from training_hub.runs.control import Orders, Steering
-from training_hub.runs.directory import RunDirectory
-from training_hub.runs.finite import check_finite
-from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
+from training_hub.store.checkpoints import Checkpoint, newest, place
+from training_hub.store.control import ControlReader, Orders
+from training_hub.store.directory import RunDirectory
+from training_hub.worker.callbacks import RankCallbacks
+from training_hub.worker.control import orders_on_every_rank, set_learning_rate
+from training_hub.worker.finite import check_finite
 from training_hub_minitrainer.checkpoints import Checkpoints
 from training_hub_minitrainer.layout import state_directory
 from training_hub_minitrainer.reporting import Reporter, order_of_rows
@@ -32,7 +32,7 @@ class Stopped(BaseException):
 class Main:
     """What the main process has besides: the caller's requests, events, and checkpoints."""
 
-    steering: Steering
+    control_reader: ControlReader
     reporter: Reporter
     checkpoints: Checkpoints
 
@@ -40,9 +40,11 @@ class Main:
 class Loop:
     """Takes the place of mini-trainer's CallbackManager; each of its calls is made while the loop waits."""
 
-    def __init__(self, job: dict[str, Any], resumed: Checkpoint | None, main: Main | None, ranks: Ranks) -> None:
+    def __init__(
+        self, job: dict[str, Any], resumed: Checkpoint | None, main: Main | None, ranks: RankCallbacks
+    ) -> None:
         """Args:
-        job: See `training_hub.runs.run.Run.job`.
+        job: See `training_hub.execution.session.Run.job`.
         resumed: The checkpoint to go on from.
         main: In the main process.
         ranks: The callbacks that run on all ranks.
@@ -170,7 +172,7 @@ class Loop:
             self._complete(context)
 
     def _on_step_end(self, context: TrainingContext) -> None:
-        self._waiting = orders_on_every_rank(self.main.steering if self.main else None, self._device)
+        self._waiting = orders_on_every_rank(self.main.control_reader if self.main else None, self._device)
         # An epoch's last step is over once its validation and its checkpoint are.
         if self._ends_epoch(context):
             return
@@ -199,7 +201,7 @@ class Loop:
         if stop:
             self.stopped_at = context.step
             if self.main:
-                self.main.reporter.events.emit("stop", step=context.step, reason=self.main.steering.reason)
+                self.main.reporter.events.emit("stop", step=context.step, reason=self.main.control_reader.reason)
             raise Stopped
 
     def _over(self, context: TrainingContext) -> bool:

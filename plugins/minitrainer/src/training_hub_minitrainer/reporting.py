@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.runs.checkpoints import Checkpoint
-from training_hub.runs.events import SCHEMA, EventLog
+from training_hub.store.checkpoints import Checkpoint
+from training_hub.store.events import SCHEMA, EventLog
 
 if TYPE_CHECKING:
     from mini_trainer.callbacks import TrainingContext
@@ -19,7 +19,7 @@ class Reporter:
 
     def __init__(self, job: dict[str, Any], lengths: list[int], events: EventLog) -> None:
         """Args:
-        job: See `training_hub.runs.run.Run.job`.
+        job: See `training_hub.execution.session.Run.job`.
         lengths: The tokens of each row.
         events: Where to tell.
         """

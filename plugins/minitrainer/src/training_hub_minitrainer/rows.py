@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from training_hub.data import prepare_job, write_processed
-from training_hub.runs.events import EventLog
+from training_hub.store.events import EventLog
 from training_hub_minitrainer.layout import rows_file
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from training_hub.devices import Devices
+from training_hub.backends.devices import Devices
+from training_hub.backends.schedules import schedule_problem
+from training_hub.backends.translation import Rule, approximate, by_hub, exact, refused
 from training_hub.parameters import Parameters
-from training_hub.schedules import schedule_problem
-from training_hub.trackers.asked import PARAMETERS as TRACKERS
-from training_hub.trackers.asked import TOLD
-from training_hub.translation import Rule, approximate, by_hub, exact, refused
+from training_hub.trackers.config import PARAMETERS as TRACKERS
+from training_hub.trackers.config import TOLD
 from training_hub_minitrainer.layout import framework_directory, rows_file
 
 Settings = dict[str, tuple[Any, str]]
@@ -32,7 +32,7 @@ def settings(parameters: Parameters) -> Settings:
         "TrainingArgs.validate_at_epoch": (each_epoch, "once an epoch where validation_frequency says nothing else"),
     }
     # Another trigger of the framework's own takes the place of the default one.
-    if parameters.further.keys() & {"min_samples_per_validation", "validate_at_final"}:
+    if parameters.backend_kwargs.keys() & {"min_samples_per_validation", "validate_at_final"}:
         del chosen["TrainingArgs.validate_at_epoch"]
     return chosen
 

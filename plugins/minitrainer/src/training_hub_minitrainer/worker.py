@@ -10,13 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.callbacks.ranks import Ranks
 from training_hub.errors import ModelNotFoundError, ParameterError
-from training_hub.launchers.local import recorded_failure
-from training_hub.runs.checkpoints import Checkpoint, complete
-from training_hub.runs.control import Steering
-from training_hub.runs.directory import RunDirectory, read_json, write_json
-from training_hub.runs.events import EventLog
+from training_hub.store.checkpoints import Checkpoint, complete
+from training_hub.store.control import ControlReader
+from training_hub.store.directory import RunDirectory, read_json, write_json
+from training_hub.store.events import EventLog
+from training_hub.worker.callbacks import RankCallbacks
+from training_hub.worker.failure import recorded_failure
 from training_hub_minitrainer.layout import state_directory
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
     """Train and save; in the main process, say what came of it.
 
     Args:
-        job: See `training_hub.runs.run.Run.job`.
+        job: See `training_hub.execution.session.Run.job`.
 
     Returns:
         `checkpoint` and `metrics`; None in the other processes.
@@ -41,7 +41,7 @@ def train(job: dict[str, Any]) -> dict[str, Any] | None:
     given = training_arguments(job)
     if given["use_liger_kernels"]:
         require_liger(values["model_path"], trust_remote_code=values["trust_remote_code"])
-    ranks = Ranks(job["on_all_ranks"], directory)
+    ranks = RankCallbacks(job["on_all_ranks"], directory)
     resumed = complete(Path(job["resume"])) if job["resume"] else None
     if resumed:
         given["resume_from_full_state_checkpoint"] = str(state_directory(resumed.path, resumed.step))
@@ -72,7 +72,7 @@ def _main(
         trust_remote_code=values["trust_remote_code"],
         best_step=resumed.facts.get("best_step") if resumed else None,
     )
-    return Main(Steering(directory), Reporter(job, lengths, events), checkpoints)
+    return Main(ControlReader(directory), Reporter(job, lengths, events), checkpoints)
 
 
 def training_arguments(job: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def require_liger(model_path: str, *, trust_remote_code: bool) -> None:
 
 def _targets(job: dict[str, Any]) -> list[str]:
     """The whole names of the weights to decompose, so that no name is taken for a part of another by surprise."""
-    from training_hub.algorithms.osft_targets import target_layers
+    from training_hub.worker.osft_targets import target_layers
     from training_hub_minitrainer.targets import skeleton
 
     values = job["values"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from training_hub.arguments import types_of
-from training_hub.devices import Devices
+from training_hub.backends.devices import Devices
+from training_hub.backends.framework_arguments import types_of
 
 _UPLOAD = "a run only writes to ckpt_output_dir; upload from there with `hf upload`"
 _TRACKERS = (

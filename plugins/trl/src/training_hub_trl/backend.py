@@ -8,16 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-from training_hub.backend import Availability, FrameworkBackend
-from training_hub.batches import plan_batches, processes
-from training_hub.devices import devices
+from training_hub.backends.base import Availability, FrameworkBackend
+from training_hub.backends.batches import plan_batches, processes
+from training_hub.backends.devices import devices
+from training_hub.backends.run import Run
+from training_hub.backends.translation import Translation, translate
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
-from training_hub.runs.directory import read_json, write_json
-from training_hub.runs.result import TrainingResult
-from training_hub.runs.run import Run
-from training_hub.translation import Translation, translate
+from training_hub.store.directory import read_json, write_json
+from training_hub.store.result import TrainingResult
 from training_hub_trl.arguments import types, withheld
 from training_hub_trl.installation import unmet
 from training_hub_trl.rules import rules, settings
@@ -77,7 +77,7 @@ def carry_out(run: Run, train: Callable[[dict[str, Any]], dict[str, Any]]) -> Tr
     else:
         path = run.directory.logs / "job.json"
         write_json(path, run.job())
-        launch(run.translation.launch, [str(path)], run.directory.logs, run.patience.check)
+        launch(run.translation.launch, [str(path)], run.directory.logs, run.watchdog.check)
         outcome = _outcome(run.directory.logs / "outcome.json")
     return TrainingResult(
         checkpoint=Path(outcome["checkpoint"]) if outcome["checkpoint"] else None,

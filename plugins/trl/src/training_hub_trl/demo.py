@@ -23,7 +23,7 @@ def demo(output_dir: Path, say: Callable[[str], None]) -> None:
     from transformers.utils import logging
 
     from training_hub import sft
-    from training_hub.runs.events import read_events
+    from training_hub.store.events import read_events
 
     # Loading and writing a model of this size is over before a bar can be read.
     logging.disable_progress_bar()

@@ -28,8 +28,8 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from training_hub.algorithms.osft_targets import target_layers
 from training_hub.errors import ModelError, ParameterError
+from training_hub.worker.osft_targets import target_layers
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import SFTConfig, pack_dataset
 
 from training_hub.data import DatasetOptions, DatasetSummary, Encoded, prepare, prepare_job
-from training_hub.runs.events import EventLog
+from training_hub.store.events import EventLog
 
 SCHEMA = pa.schema([("input_ids", pa.large_list(pa.int32())), ("labels", pa.large_list(pa.int32()))])
 

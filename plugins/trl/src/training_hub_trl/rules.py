@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any, get_args
 
-from training_hub.arguments import fields_of
-from training_hub.batches import BatchPlan
-from training_hub.devices import Devices
+from training_hub.backends.batches import BatchPlan
+from training_hub.backends.devices import Devices
+from training_hub.backends.framework_arguments import fields_of
+from training_hub.backends.schedules import schedule_problem
+from training_hub.backends.translation import Rule, approximate, by_hub, exact, refused
 from training_hub.errors import nearest
 from training_hub.parameters import Parameters
-from training_hub.schedules import schedule_problem
-from training_hub.trackers.asked import PARAMETERS as TRACKERS
-from training_hub.trackers.asked import TOLD
-from training_hub.translation import Rule, approximate, by_hub, exact, refused
+from training_hub.trackers.config import PARAMETERS as TRACKERS
+from training_hub.trackers.config import TOLD
 from training_hub_trl.arguments import types
 
 Settings = dict[str, tuple[Any, str]]
@@ -32,7 +32,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
     gpu = devices.kind == "cuda"
     adapter = parameters.algorithm == "lora_sft"
     half = _computes_in_bf16(parameters, devices)
-    packing = bool(parameters.get("sample_packing") or parameters.further.get("packing"))
+    packing = bool(parameters.get("sample_packing") or parameters.backend_kwargs.get("packing"))
     return {
         **({"SFTConfig.fsdp": (True, "as fsdp_options asks")} if parameters.get("fsdp_options") else {}),
         **({} if adapter else _without_parameters_of_their_own(plan, packing)),
@@ -80,7 +80,7 @@ def _without_parameters_of_their_own(plan: BatchPlan, packing: bool) -> Settings
 def _checkpointing(parameters: Parameters, gpu: bool) -> Settings:
     # transformers 5.22 renamed it, and lets the new name win over the old one without a word.
     names = ("activation_checkpointing", "gradient_checkpointing")
-    if any(name in parameters.further for name in names):
+    if any(name in parameters.backend_kwargs for name in names):
         return {}
     known = fields_of("transformers", "training_args.py", ("TrainingArguments",))
     name = next(name for name in names if name in known)

@@ -1,4 +1,4 @@
-"""TRL's trainer, with the order of rows, validation loss, checkpoints, steering and events that the hub promises."""
+"""TRL's trainer, with the order of rows, validation loss, checkpoints, control_reader and events that the hub promises."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from training_hub.callbacks.ranks import Ranks
 from training_hub.errors import TrainingFailedError
-from training_hub.runs.checkpoints import complete, make_room, newest, place, seal
-from training_hub.runs.control import Orders, Steering
-from training_hub.runs.directory import RunDirectory, size
-from training_hub.runs.events import SCHEMA
-from training_hub.runs.finite import check_finite
-from training_hub.runs.obeying import orders_on_every_rank, set_learning_rate
+from training_hub.store.checkpoints import complete, make_room, newest, place, seal
+from training_hub.store.control import ControlReader, Orders
+from training_hub.store.directory import RunDirectory, size
+from training_hub.store.events import SCHEMA
+from training_hub.worker.callbacks import RankCallbacks
+from training_hub.worker.control import orders_on_every_rank, set_learning_rate
+from training_hub.worker.finite import check_finite
 from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import dense_state_dict, keep_update_outside
 from training_hub_trl.rows import Splits
@@ -76,7 +76,7 @@ class HubTrainer(SFTTrainer):
         tokenizer: PreTrainedTokenizerBase,
         rows: Splits,
         job: dict[str, Any],
-        ranks: Ranks,
+        ranks: RankCallbacks,
     ) -> None:
         self.rows = rows
         self.job = job
@@ -87,7 +87,7 @@ class HubTrainer(SFTTrainer):
             values["model_path"], trust_remote_code=values["trust_remote_code"]
         )
         self.directory = RunDirectory(Path(job["directory"]))
-        self.steering = Steering(self.directory)
+        self.control_reader = ControlReader(self.directory)
         self.resumed = complete(Path(job["resume"])) if job["resume"] else None
         self.stopped = False
         """Whether training was asked to end before its last step."""
@@ -305,7 +305,7 @@ class Saving(TrainerCallback):
             )
             if now // by_rows > before // by_rows:
                 control.should_save = True
-        if orders := orders_on_every_rank(self.trainer.steering, args.device):
+        if orders := orders_on_every_rank(self.trainer.control_reader, args.device):
             self._obey(orders, state, control)
         return control
 
@@ -319,7 +319,7 @@ class Saving(TrainerCallback):
             control.should_save = control.should_training_stop = self.trainer.stopped = True
             control.should_evaluate = False
             if state.is_world_process_zero:
-                self.trainer.events.emit("stop", step=state.global_step, reason=self.trainer.steering.reason)
+                self.trainer.events.emit("stop", step=state.global_step, reason=self.trainer.control_reader.reason)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

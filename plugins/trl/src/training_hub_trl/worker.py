@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from training_hub.callbacks.ranks import Ranks
 from training_hub.errors import ModelNotFoundError
-from training_hub.launchers.local import recorded_failure
-from training_hub.runs.directory import RunDirectory, read_json, write_json
+from training_hub.store.directory import RunDirectory, read_json, write_json
+from training_hub.worker.callbacks import RankCallbacks
+from training_hub.worker.failure import recorded_failure
 
 if TYPE_CHECKING:
     from training_hub_trl.trainer import HubTrainer
@@ -48,7 +48,7 @@ def train(
     A framework that trains through TRL gives its own parts; each is TRL's and PEFT's own by default.
 
     Args:
-        job: See `training_hub.runs.run.Run.job`.
+        job: See `training_hub.execution.session.Run.job`.
         load: Loads the model, with the adapter that is trained.
         trainer_class: The trainer.
         merge: Saves base and adapter merged: called with the job, the adapter's directory and the one to write.
@@ -67,7 +67,7 @@ def train(
     load, trainer_class, merge = load or load_model, trainer_class or HubTrainer, merge or save_merged
     values = job["values"]
     directory = RunDirectory(Path(job["directory"]))
-    ranks = Ranks(job["on_all_ranks"], directory)
+    ranks = RankCallbacks(job["on_all_ranks"], directory)
     arguments = construct(SFTConfig, job["arguments"]["SFTConfig"])
     one_gpu(arguments)
     if arguments.device.type == "cpu":

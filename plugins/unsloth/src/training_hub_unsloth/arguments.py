@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from training_hub.arguments import fields_of, keys_of, parameters_of
-from training_hub.devices import Devices
+from training_hub.backends.devices import Devices
+from training_hub.backends.framework_arguments import fields_of, keys_of, parameters_of
 from training_hub.errors import nearest
 from training_hub.parameters import Parameters
 from training_hub_trl import arguments as trl
@@ -55,7 +55,7 @@ def accepted() -> dict[str, frozenset[str]]:
 def withheld(parameters: Parameters, devices: Devices) -> dict[str, str]:
     """Arguments that are not to be given as further keywords here, and why."""
     idle = _idle_on_cpu() if devices.kind == "cpu" else frozenset()
-    of_no_file = _gguf_alone() - {"save_gguf"} if "save_gguf" not in parameters.further else frozenset()
+    of_no_file = _gguf_alone() - {"save_gguf"} if "save_gguf" not in parameters.backend_kwargs else frozenset()
     return {
         **trl.withheld(devices),
         **dict.fromkeys(
@@ -69,12 +69,12 @@ def withheld(parameters: Parameters, devices: Devices) -> dict[str, str]:
 
 def unknown_gguf(parameters: Parameters) -> list[str]:
     """What is wrong with the kinds of GGUF file asked for; Unsloth would say so only after training."""
-    wanted = parameters.further.get("save_gguf") or []
+    wanted = parameters.backend_kwargs.get("save_gguf") or []
     plain = keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
     with_matrix = keys_of("unsloth", "save.py", "IMATRIX_QUANTS")
     problems = []
     for kind in [wanted] if isinstance(wanted, str) else wanted:
-        if kind in plain or (kind in with_matrix and "imatrix_file" in parameters.further):
+        if kind in plain or (kind in with_matrix and "imatrix_file" in parameters.backend_kwargs):
             continue
         reason = (
             "it needs an importance matrix: give imatrix_file"

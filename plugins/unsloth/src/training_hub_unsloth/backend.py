@@ -7,14 +7,14 @@ from collections import ChainMap
 from dataclasses import replace
 from typing import ClassVar
 
-from training_hub.backend import Availability, FrameworkBackend
-from training_hub.batches import plan_batches, processes
-from training_hub.devices import devices
+from training_hub.backends.base import Availability, FrameworkBackend
+from training_hub.backends.batches import plan_batches, processes
+from training_hub.backends.devices import devices
+from training_hub.backends.run import Run
+from training_hub.backends.translation import Translation, translate
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters import Parameters
-from training_hub.runs.result import TrainingResult
-from training_hub.runs.run import Run
-from training_hub.translation import Translation, translate
+from training_hub.store.result import TrainingResult
 from training_hub_trl.arguments import types
 from training_hub_trl.backend import TRLBackend, carry_out
 from training_hub_unsloth.arguments import accepted, unknown_gguf, withheld

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from packaging.specifiers import SpecifierSet
 
-from training_hub.devices import Devices
+from training_hub.backends.devices import Devices
 from training_hub_trl.installation import unmet
 
 SUPPORTED = SpecifierSet(">=2026.10.9,<2026.11")

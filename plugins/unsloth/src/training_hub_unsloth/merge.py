@@ -10,7 +10,7 @@ from typing import Any
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
-from training_hub.runs.directory import read_json
+from training_hub.store.directory import read_json
 from training_hub_trl.models import save_merged
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from training_hub.batches import BatchPlan, row_length
-from training_hub.devices import Devices
+from training_hub.backends.batches import BatchPlan, row_length
+from training_hub.backends.devices import Devices
+from training_hub.backends.translation import Rule, approximate, by_hub, exact, refused
 from training_hub.parameters import Parameters
-from training_hub.translation import Rule, approximate, by_hub, exact, refused
 from training_hub_trl import rules as trl
 
 _OWNERS = {"LoraConfig": "get_peft_model", "BitsAndBytesConfig": "from_pretrained"}
@@ -102,7 +102,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> trl.S
     """Arguments that change the result and that no parameter asks for, each set on purpose."""
     gpu = devices.kind == "cuda"
     of_trl = trl.settings(parameters, plan, devices)
-    checkpointing = parameters.further.get("use_gradient_checkpointing", "unsloth" if gpu else False)
+    checkpointing = parameters.backend_kwargs.get("use_gradient_checkpointing", "unsloth" if gpu else False)
     return {name: entry for name, entry in of_trl.items() if name.startswith("SFTConfig.")} | {
         "from_pretrained.dtype": (dtype(parameters, devices), "the frozen weights are held in what is computed in"),
         "get_peft_model.random_state": (parameters["seed"], "the adapter's start"),
@@ -118,7 +118,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> trl.S
         ),
         **(
             {}
-            if parameters["sample_packing"] or parameters.further.get("packing")
+            if parameters["sample_packing"] or parameters.backend_kwargs.get("packing")
             else {"SFTConfig.padding_free": (False, "rows lie beside each other, as on the other backends")}
         ),
         **(

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.errors import TrainingFailedError
-from training_hub.runs.directory import RunDirectory, write_json
-from training_hub.runs.events import EventLog
+from training_hub.store.directory import RunDirectory, write_json
+from training_hub.store.events import EventLog
 from training_hub_trl.worker import Job, main
 from training_hub_trl.worker import train as train_with_trl
 

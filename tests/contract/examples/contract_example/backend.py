@@ -7,14 +7,14 @@ from typing import Annotated, Required
 from annotated_types import Gt
 
 from training_hub import Algorithm
-from training_hub.backend import Availability, Backend, FrameworkBackend
+from training_hub.backends.base import Availability, Backend, FrameworkBackend
+from training_hub.backends.translation import by_hub, exact, refused, translate
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters import REQUIRED, Param
 from training_hub.parameters.groups import Callbacks, Continuity, Essentials, Pretraining, Schedule, Torchrun
-from training_hub.runs.directory import write_json
-from training_hub.runs.result import TrainingResult
-from training_hub.translation import by_hub, exact, refused, translate
+from training_hub.store.directory import write_json
+from training_hub.store.result import TrainingResult
 
 DONE = {
     "model_path": exact("Loop.model_path"),
@@ -96,7 +96,7 @@ class HonestTwo(Honest):
             return super().outcome(run)
         path = run.directory.logs / "job.json"
         write_json(path, self.job(run))
-        launch(run.translation.launch, [str(path)], run.directory.logs, run.patience.check)
+        launch(run.translation.launch, [str(path)], run.directory.logs, run.watchdog.check)
         return json.loads((run.directory.logs / "outcome.json").read_text())
 
 

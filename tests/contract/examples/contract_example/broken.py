@@ -10,9 +10,9 @@ from pathlib import Path
 
 from contract_example.backend import DONE, Honest, HonestTwo
 from training_hub import Availability
+from training_hub.backends.translation import Rule, exact
 from training_hub.errors import TrainingFailedError, UserError
 from training_hub.launchers.local import run_first
-from training_hub.translation import Rule, exact
 
 CAUGHT_BY = {}
 """Class to the check that must fail on it."""
@@ -123,7 +123,7 @@ class IgnoresWhatNobodyKnows(Honest):
         far = "no_such_argument_anywhere"
         further = {
             name: value
-            for name, value in parameters.further.items()
+            for name, value in parameters.backend_kwargs.items()
             if name != far or parameters["model_path"] != "model"
         }
         return super().translate(replace(parameters, further=further))
@@ -307,7 +307,7 @@ class WaitsForTheDead(HonestTwo):
         raise AssertionError("it ends by being killed")
 
     def _written(self, run):
-        from training_hub.runs.directory import write_json
+        from training_hub.store.directory import write_json
 
         path = run.directory.logs / "job.json"
         write_json(path, self.job(run))

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from contract_example.loop import Loop
-from training_hub.runs.control import Orders
+from training_hub.store.control import Orders
 
 
 class FailsAtTheEnd(Loop):

@@ -10,13 +10,13 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training_hub.callbacks.ranks import Ranks
 from training_hub.data import prepare_job
-from training_hub.launchers.local import recorded_failure
-from training_hub.runs.checkpoints import complete, seal
-from training_hub.runs.control import Orders, Steering
-from training_hub.runs.directory import RunDirectory, write_json
-from training_hub.runs.events import SCHEMA
+from training_hub.store.checkpoints import complete, seal
+from training_hub.store.control import ControlReader, Orders
+from training_hub.store.directory import RunDirectory, write_json
+from training_hub.store.events import SCHEMA
+from training_hub.worker.callbacks import RankCallbacks
+from training_hub.worker.failure import recorded_failure
 
 IGNORED = -100
 
@@ -28,9 +28,9 @@ class Loop:
         self.job = job
         self.values = job["values"]
         self.directory = RunDirectory(Path(job["directory"]))
-        self.ranks = Ranks(job["on_all_ranks"], self.directory)
+        self.ranks = RankCallbacks(job["on_all_ranks"], self.directory)
         self.events = self.ranks.events
-        self.steering = Steering(self.directory)
+        self.control_reader = ControlReader(self.directory)
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self.last = {}
 
@@ -56,7 +56,7 @@ class Loop:
                 self.tell_epoch(int(epoch), step)
             orders = self.orders()
             if orders.stop and step < self.steps:
-                self.emit("stop", step=step, reason=self.steering.reason)
+                self.emit("stop", step=step, reason=self.control_reader.reason)
                 self.save(self.checkpoint(step), step)
                 self.ranks.end(self.last)
                 return {"checkpoint": str(self.checkpoint(step)), "metrics": self.last}
@@ -74,7 +74,7 @@ class Loop:
 
     def orders(self):
         """What the caller asks for, the same on every rank."""
-        found = self.steering.orders() if self.rank == 0 else Orders()
+        found = self.control_reader.orders() if self.rank == 0 else Orders()
         if self.world == 1:
             return found
         numbers = torch.tensor(found.numbers())

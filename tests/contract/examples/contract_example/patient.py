@@ -32,8 +32,8 @@ def work():
     import threading
     from pathlib import Path
 
-    from training_hub.runs.directory import RunDirectory
-    from training_hub.runs.events import EventLog
+    from training_hub.store.directory import RunDirectory
+    from training_hub.store.events import EventLog
 
     job = json.loads(Path(sys.argv[1]).read_text())
     if os.environ["RANK"] == "0":

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from training_hub.backend import FrameworkBackend
-from training_hub.runs.checkpoints import complete
-from training_hub.runs.events import SCHEMA, live_events
+from training_hub.backends.base import FrameworkBackend
+from training_hub.store.checkpoints import complete
+from training_hub.store.events import SCHEMA, live_events
 from training_hub.testing.checks.subject import Subject, run_of
 from training_hub.testing.on_ranks import RankNotes, notes_of_ranks
 from training_hub.testing.runs import STEADY_STEPS, Recorder, Runs, Trained

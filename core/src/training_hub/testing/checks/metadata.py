@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from training_hub import plugins
-from training_hub.backend import Availability, Backend
+from training_hub.backends.base import Availability, Backend
 from training_hub.errors import AlgorithmNotFoundError, PluginError
-from training_hub.hookspecs import VERSION
-from training_hub.registry import AlgorithmRegistry
+from training_hub.plugins import discovery
+from training_hub.plugins.hookspecs import VERSION
+from training_hub.plugins.registry import AlgorithmRegistry
 from training_hub.testing.checks.watched import Watched, stage_of
 from training_hub.testing.watch import Stage
 
@@ -17,18 +17,18 @@ class Metadata(Watched):
     """Checks of the entry point, the hooks and the class."""
 
     def test_it_is_installed(self) -> None:
-        found = plugins.installed()
+        found = discovery.installed()
         assert self.backend in found, (
-            f"no installed package has an entry point {self.backend!r} in the group {plugins.GROUP!r}; there are: "
+            f"no installed package has an entry point {self.backend!r} in the group {discovery.GROUP!r}; there are: "
             f"{', '.join(found) or 'none'}"
         )
         assert len(found[self.backend].entry_points) == 1, f"several packages bring it: {found[self.backend].package}"
 
     def test_its_plugin_loads(self) -> None:
-        if self.backend not in plugins.installed():
+        if self.backend not in discovery.installed():
             pytest.skip(f"{self.backend} is not installed")
         try:
-            loaded = plugins.load(self.backend)
+            loaded = discovery.load(self.backend)
         except PluginError as error:
             pytest.fail(f"{error} (the hooks have version {VERSION})")
         assert self.backend in loaded.backends, (

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
-from training_hub.runs.events import read_events
+from training_hub.store.events import read_events
 from training_hub.testing.checks.subject import LEARN_ROWS, Subject, measurable, run_of
 from training_hub.testing.killer import Killer
 from training_hub.testing.runs import NotPossibleError, Runs, Toy, Trained

@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 
 import pytest
 
-from training_hub import plugins
-from training_hub.algorithms.algorithm import Algorithm
-from training_hub.backend import Backend, FrameworkBackend
-from training_hub.devices import devices
+from training_hub.algorithms.base import Algorithm
+from training_hub.backends.base import Backend, FrameworkBackend
+from training_hub.backends.devices import devices
+from training_hub.backends.translation import Item, Translation
 from training_hub.errors import AlgorithmNotFoundError, UserError
 from training_hub.parameters.declaration import Parameter
 from training_hub.parameters.resolution import Parameters
-from training_hub.registry import AlgorithmRegistry
+from training_hub.plugins import discovery
+from training_hub.plugins.registry import AlgorithmRegistry
 from training_hub.testing.reference import Measured, measure_apart
 from training_hub.testing.runs import NotPossibleError, Runs, Toy, Trained, make_toy
 from training_hub.testing.values import COMPANIONS, candidates
-from training_hub.translation import Item, Translation
 
 LEARN_ROWS = ("sft", "osft", "lora_sft")
 """Algorithms whose loss the kit can measure itself, on the rows that it makes."""
@@ -201,9 +201,9 @@ class Subject:
 
 @cache
 def _kind(backend: str) -> type[Backend]:
-    if backend not in plugins.installed():
+    if backend not in discovery.installed():
         raise LookupError("it is not installed")
-    return plugins.load(backend).backends[backend]
+    return discovery.load(backend).backends[backend]
 
 
 def _first_value(subject: type[Subject], parameter: Parameter) -> Any:

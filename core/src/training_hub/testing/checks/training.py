@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from training_hub.backend import FrameworkBackend
-from training_hub.batches import BatchPlan
-from training_hub.runs.result import TrainingResult
+from training_hub.backends.base import FrameworkBackend
+from training_hub.backends.batches import BatchPlan
+from training_hub.store.result import TrainingResult
 from training_hub.testing.checks.subject import Subject, measurable, run_of
 from training_hub.testing.reference import Measured
 from training_hub.testing.runs import BATCH, EPOCHS, ROWS, Runs, Toy, Trained

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from training_hub.backends.translation import Translation
 from training_hub.errors import UserError
 from training_hub.parameters.declaration import Derived
 from training_hub.testing.checks.subject import PLACES, Subject, item_of
-from training_hub.translation import Translation
 
 UNKNOWN = "no_such_argument_anywhere"
 

@@ -1,0 +1,77 @@
+"""What a backend is given to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from training_hub.backends.job import Job
+from training_hub.backends.translation import Translation
+from training_hub.data.formats import DatasetOptions
+from training_hub.parameters.groups import CALLERS_ALONE
+from training_hub.parameters.resolution import Parameters
+from training_hub.store.checkpoints import Checkpoint
+from training_hub.store.directory import RunDirectory, data_directory
+from training_hub.store.events import Event, EventLog
+
+if TYPE_CHECKING:
+    from training_hub.preflight.request import Request
+
+
+class Watches(Protocol):
+    """Who says when the processes of a run are to be ended."""
+
+    def heard(self, event: Event) -> None:
+        """An event has come from the processes."""
+
+    def check(self) -> None:
+        """Called now and then by whoever waits for the processes.
+
+        Raises:
+            TimeoutError: They are to be ended; the message says why.
+        """
+
+
+@dataclass(frozen=True)
+class Run:
+    """A request that holds, its translation, and where everything goes."""
+
+    backend: str
+    parameters: Parameters
+    translation: Translation
+    request: Request
+    events: EventLog
+    watchdog: Watches
+    """Its `check` is for whoever waits for processes of the run."""
+    rank_callbacks: Mapping[str, Any]
+    """For `RankCallbacks`, as plain data: the callbacks that run in the processes that train."""
+
+    @property
+    def directory(self) -> RunDirectory:
+        return self.request.directory
+
+    @property
+    def resume_from(self) -> Checkpoint | None:
+        """The checkpoint to go on from."""
+        return self.request.resumption.checkpoint if self.request.resumption else None
+
+    def _for_workers(self) -> list[str]:
+        declared = self.parameters.declared
+        return [name for name in self.parameters if name not in CALLERS_ALONE and not declared[name].caller]
+
+    def job(self) -> Job:
+        """All that the processes which train need to know."""
+        return Job(
+            algorithm=self.parameters.algorithm,
+            backend=self.backend,
+            parameters=self.parameters.only(self._for_workers()),
+            arguments={owner: dict(values) for owner, values in self.translation.arguments.items()},
+            dataset=DatasetOptions.of(self.parameters),
+            data=self.request.data,
+            eval_data=self.request.eval_data,
+            directory=self.directory,
+            data_directory=data_directory(self.parameters),
+            resume_from=self.resume_from,
+            rank_callbacks=self.rank_callbacks,
+        )

@@ -1,0 +1,1 @@
+"""The caller's process: carries a run through, records it, and tells callbacks and trackers."""

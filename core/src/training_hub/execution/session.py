@@ -1,0 +1,240 @@
+"""One run, carried through in the caller's process: translate, check, record, train, tell."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from training_hub.backends.base import Backend, FrameworkBackend
+from training_hub.backends.run import Run
+from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
+from training_hub.errors import (
+    ParameterError,
+    TrainingFailedError,
+    TrainingHubError,
+    UserError,
+    import_failure,
+    in_one_line,
+)
+from training_hub.execution.callback_failures import CallbackFailures
+from training_hub.execution.dispatch import Dispatcher
+from training_hub.execution.from_ranks import FromRanks
+from training_hub.execution.manifest import manifest
+from training_hub.execution.rank_callbacks import for_ranks
+from training_hub.execution.signals import Ended, SignalHandler
+from training_hub.execution.watchdog import Watchdog
+from training_hub.launchers.local import ImportFailedError
+from training_hub.parameters.resolution import Parameters
+from training_hub.plugins import discovery
+from training_hub.preflight.request import check_request
+from training_hub.preflight.resume import check_same
+from training_hub.reading.console import Console
+from training_hub.store.checkpoints import newest, remove_half_written
+from training_hub.store.control import Control
+from training_hub.store.directory import write_json
+from training_hub.store.events import Event, EventLog, Follower
+from training_hub.store.redaction import without_credentials
+from training_hub.store.result import TrainingResult
+from training_hub.trackers.dispatch import Trackers
+
+logger = logging.getLogger("training_hub")
+
+
+def execute(backend: Backend, parameters: Parameters) -> Any:
+    """Execute an algorithm with resolved parameters; what a plain backend returns reaches the caller as it is.
+
+    Raises:
+        UserError: The request does not hold; nothing was written.
+        TrainingFailedError: Training started and did not finish.
+        CallbackError: A callback raised; the run was stopped with a checkpoint.
+        SystemExit: SIGTERM came; the run was stopped with a checkpoint.
+    """
+    if isinstance(backend, FrameworkBackend):
+        return _recorded(backend, parameters)
+    return backend.execute_training(parameters.for_backend())
+
+
+def _recorded(backend: FrameworkBackend, parameters: Parameters) -> TrainingResult:
+    _refuse_torchrun(parameters)
+    translation = backend.translate(parameters)
+    translation.raise_for_refusals()
+    callbacks = _callbacks(parameters)
+    rank_callbacks = for_ranks(callbacks, backend, parameters, translation.launch)
+    request = check_request(parameters)
+    described = manifest(backend, parameters, translation, request)
+    if request.resumption is not None:
+        free = [name for name, parameter in parameters.declared.items() if parameter.caller]
+        check_same(request.resumption, described, parameters["resume_changes"] or [], free)
+    here = request.resumption is not None and request.resumption.here
+    with request.directory.new_run(resumed=here):
+        control = Control(request.directory)
+        run = Run(
+            backend.name,
+            parameters,
+            translation,
+            request,
+            EventLog(request.directory.events),
+            Watchdog(control, parameters["grace_seconds"], parameters["hang_seconds"]),
+            rank_callbacks,
+        )
+        here_alone = [callback for callback in callbacks if not callback.run_on_all_ranks]
+        return Session(backend, run, control, described).train(here_alone)
+
+
+def _refuse_torchrun(parameters: Parameters) -> None:
+    """One of several processes that carry out the same call would find the run of another in its directory."""
+    set_by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and "LOCAL_RANK" in os.environ
+    if set_by_torchrun and os.environ.get("WORLD_SIZE") != "1":
+        processes, nodes = os.environ.get("LOCAL_WORLD_SIZE", "auto"), os.environ.get("GROUP_WORLD_SIZE", "1")
+        several = "" if nodes == "1" else f" on each node, and give nnodes={nodes} and node_rank too"
+        raise ParameterError(
+            f"this script was started by torchrun, which calls {parameters.algorithm} in every process, and the "
+            f"processes that train are started by the call itself: start the script once with python"
+            f"{several}, and give nproc_per_node={processes}"
+        )
+
+
+def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
+    given = parameters["callbacks"]
+    if given is None:
+        return []
+    return [given] if isinstance(given, TrainingHubCallback) else list(given)
+
+
+class Session:
+    """A run whose events, state and end are written down."""
+
+    def __init__(self, backend: FrameworkBackend, run: Run, control: Control, described: dict[str, Any]) -> None:
+        self.backend = backend
+        self.run = run
+        self.control = control
+        self.manifest = described
+        self._began = False
+
+    def train(self, callbacks: list[TrainingHubCallback]) -> TrainingResult:
+        run, directory = self.run, self.run.directory
+        self._begin()
+        trackers = Trackers(discovery.trackers(), run.parameters, self.manifest, directory, run.events)
+        context = TrainingHubContext(
+            output_dir=str(directory.path),
+            run_dir=directory.path,
+            control=self.control,
+            can=self.backend.controls,
+            backend=self.backend.name,
+            emit=run.events.emit,
+        )
+        failures = CallbackFailures(self.control, run.parameters["callback_errors"])
+        try:
+            with (
+                SignalHandler(self.control, "stop" in self.backend.controls) as interruption,
+                Console() as console,
+                Dispatcher(callbacks, context, self.control, failures) as dispatcher,
+                Follower(
+                    directory.events,
+                    partial(self._receive, (console, dispatcher, trackers, FromRanks(self.control, failures))),
+                ),
+            ):
+                for warning in (*run.translation.warnings, *run.request.warnings):
+                    run.events.emit("warning", message=warning)
+                result = self.backend.train(run)
+                state = "stopped" if self.control.stop_asked and not self._reached_end(result) else "completed"
+                result = replace(result, state=state)
+                run.events.emit("end", state=state, metrics=result.metrics)
+        except BaseException as error:
+            failed = self._failed(error)
+            trackers.end(self.manifest["state"], error=error)
+            raise failed from (failed.__cause__ if isinstance(error, TrainingHubError) else error)
+        self._write(
+            state=result.state, end=time.time(), checkpoint=result.checkpoint, cause=self.control.stop_asked or None
+        )
+        trackers.end(result.state, result.metrics)
+        if failures.error is not None:
+            raise self._with_checkpoint(failures.error)
+        if interruption.signal is signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        return result
+
+    def _begin(self) -> None:
+        directory, resumed = self.run.directory, self.run.request.resumption
+        if resumed is not None:
+            logger.info("going on from %s (step %d)", resumed.checkpoint.path, resumed.checkpoint.step)
+            if resumed.here:
+                self.run.events.mend()
+                for path in remove_half_written(directory.path):
+                    logger.info("%s was half-written, and is removed", path)
+                earlier = {name: resumed.manifest.get(name) for name in ("start", "end", "state", "cause", "versions")}
+                self.manifest["resumed"] = [*resumed.manifest.get("resumed", []), earlier]
+            self.manifest["resumed_from"] = str(resumed.checkpoint.path)
+        elif self.run.parameters["resume"] is True:
+            logger.info("resume=True: there is no complete checkpoint yet; starting from the beginning")
+        self._write()
+
+    def _receive(self, readers: tuple[Console | Dispatcher | Trackers | FromRanks, ...], event: Event) -> None:
+        self.run.watchdog.heard(event)
+        if event["event"] == "start":
+            self._began = True
+            self.run.directory.started()
+        for reader in readers:
+            reader.receive(event)
+
+    def _reached_end(self, result: TrainingResult) -> bool:
+        """Whether a run that was asked to stop was over before."""
+        step, most = result.metrics.get("step"), result.metrics.get("max_steps")
+        return step is not None and step == most
+
+    def _failed(self, error: BaseException) -> BaseException:
+        """Write down how the run ended, and give the error to raise."""
+        error = self._with_framework(error)
+        ended = isinstance(error, KeyboardInterrupt)
+        cause = error.number.name if isinstance(error, Ended) else str(error) or type(error).__name__
+        cause = without_credentials(cause)
+        # A disk that is full may be why: what is raised counts more than what is written.
+        with contextlib.suppress(OSError):
+            self.run.events.emit("fail", error=type(error).__name__, message=str(error))
+        with contextlib.suppress(OSError):
+            self._write(state="interrupted" if ended else "failed", end=time.time(), cause=cause)
+        if isinstance(error, Ended) and error.number == signal.SIGTERM:
+            return SystemExit(128 + signal.SIGTERM)
+        if isinstance(error, UserError) or not isinstance(error, Exception):
+            return error
+        if isinstance(error, TrainingHubError):
+            return self._with_checkpoint(error)
+        return self._with_checkpoint(
+            TrainingFailedError(f"training with {self.backend.name} failed: {type(error).__name__}: {error}")
+        )
+
+    def _with_framework(self, error: BaseException) -> BaseException:
+        """The error; one that names the framework and its version where that cannot be imported."""
+        framework = self.backend.framework
+        if self._began or framework is None:
+            return error
+        cause: BaseException | None
+        if isinstance(error, ImportFailedError):
+            said, cause = str(error), error.__cause__
+        elif not isinstance(error, TrainingHubError) and (found := import_failure(error)):
+            said, cause = in_one_line(found), error
+        else:
+            return error
+        version = self.manifest["versions"].get(framework)
+        named = TrainingFailedError(f"{framework}{f' {version}' if version else ''} cannot be imported: {said}")
+        named.__cause__ = cause
+        return named
+
+    def _with_checkpoint(self, error: TrainingHubError) -> TrainingHubError:
+        """The error, with where to go on from in its message."""
+        if last := newest(self.run.directory.path):
+            go_on = "; resume=True goes on from it" if last.resumable else ""
+            cause = error.__cause__
+            error = type(error)(f"{error}\nlast complete checkpoint: {last.path}{go_on}")
+            error.__cause__ = cause
+        return error
+
+    def _write(self, **changes: Any) -> None:
+        self.manifest |= changes
+        write_json(self.run.directory.manifest, self.manifest)

@@ -1,0 +1,1 @@
+"""What is checked of a request before a run: the model's files, the rows, the directory, what is resumed."""

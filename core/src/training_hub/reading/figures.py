@@ -1,0 +1,110 @@
+"""The figures of a step as text, and how fast steps come."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+from training_hub.store.events import Event, moment, number, whole
+
+
+def loss_text(value: float) -> str:
+    """A loss; NaN and infinity are shown as such."""
+    return f"{value:.4f}" if not math.isfinite(value) or abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+
+
+def count_text(value: float) -> str:
+    """A count in at most four characters: 950, 12k, 3.4M."""
+    if not math.isfinite(value):
+        return "?"
+    for unit in ("", "k", "M", "G"):
+        if value < 999.5:
+            return f"{value:.0f}{unit}" if value >= 9.95 or not unit else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.0f}T"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as a clock shows it: 0:42, 12:05, 1:02:33."""
+    whole_seconds = round(max(0.0, seconds))
+    minutes, rest = divmod(whole_seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def step_text(event: Event) -> str:
+    """`step 10/100`, or what of it is known."""
+    step, most = whole(event, "step"), whole(event, "max_steps")
+    return f"step {'?' if step is None else step}" + (f"/{most}" if most else "")
+
+
+def figures(event: Event, seconds_left: float | None) -> list[str]:
+    """What a person watches, each as a short text; what is not known is left out."""
+    found: list[str] = []
+    if (epoch := number(event, "epoch")) is not None:
+        found.append(f"epoch {epoch:.2f}")
+    if (loss := number(event, "loss")) is not None:
+        found.append(f"loss {loss_text(loss)}")
+    if speed := number(event, "tokens_per_second"):
+        found.append(f"{count_text(speed)} tok/s")
+    if seconds_left:
+        found.append(f"{duration_text(seconds_left)} left")
+    return found
+
+
+class Pace:
+    """How long the remaining steps will take, judged by the last ones."""
+
+    WINDOW = 50
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[int, float]] = deque(maxlen=self.WINDOW)
+
+    def seconds_left(self, event: Event) -> float | None:
+        """Take note of a step; None while that cannot be told."""
+        step, most = whole(event, "step"), whole(event, "max_steps")
+        if step is None or not most:
+            return None
+        self._seen.append((step, moment(event)))
+        (first_step, first_time), (last_step, last_time) = self._seen[0], self._seen[-1]
+        if last_step <= first_step or last_time <= first_time:
+            return None
+        return max(0, most - last_step) * (last_time - first_time) / (last_step - first_step)
+
+
+def describe(event: dict[str, Any]) -> str | None:
+    """An event other than a step as a line; None for those that need none."""
+    at = f"step {step}: " if (step := whole(event, "step")) is not None else ""
+    match event.get("event"):
+        case "start":
+            return _start(event)
+        case "eval":
+            loss = number(event, "validation_loss")
+            return f"{at}validation loss {loss_text(loss)}" if loss is not None else None
+        case "save":
+            return f"{at}saved {event.get('checkpoint', 'a checkpoint')}"
+        case "warning":
+            return f"{at}{event.get('message', '')}"
+        case "fail":
+            return f"failed: {event.get('error', '')}: {event.get('message', '')}"
+        case _:
+            return None
+
+
+def _start(event: Event) -> str:
+    counted = (
+        ("rows", "row", "rows"),
+        ("num_epochs", "epoch", "epochs"),
+        ("max_steps", "step", "steps"),
+        ("world_size", "process", "processes"),
+    )
+    parts = [
+        f"{count} {one if count == 1 else many}"
+        for name, one, many in counted
+        if (count := whole(event, name)) is not None
+    ]
+    if batch := whole(event, "effective_batch_size"):
+        parts.append(f"effective batch {batch}")
+    who = " with ".join(str(event[name]) for name in ("algorithm", "backend") if event.get(name)) or "training"
+    return f"{who}: {', '.join(parts)}" if parts else who

@@ -1,1 +1,0 @@
-"""Runs: the directory, the events, the result."""

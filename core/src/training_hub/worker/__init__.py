@@ -1,0 +1,1 @@
+"""The processes that train: their job, what they report, their checkpoints, what is asked of them."""
