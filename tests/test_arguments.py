@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from training_hub.backends.framework_arguments import fields_of, types_of
-from training_hub.errors import BackendUnavailableError
+from training_hub.backends.framework_arguments import FrameworkSources, UnreadableSourceError, types_of
 
 SOURCE = """
 raise RuntimeError("imported")
@@ -44,11 +43,14 @@ def test_fields_and_their_types_are_read_without_importing(framework):
         "options": dict | None,
         "other": Any | str,
     }
-    assert fields_of(framework, "__init__.py", ("Config",)) == found.keys()
+    assert FrameworkSources().fields_of(framework, "__init__.py", ("Config",)) == found.keys()
     assert framework not in sys.modules
 
 
 @pytest.mark.parametrize(("file", "name"), [("__init__.py", "Nope"), ("nope.py", "Config")])
-def test_a_release_with_another_layout_is_unavailable_and_says_what_it_lacks(framework, file, name):
-    with pytest.raises(BackendUnavailableError, match=rf"{framework}: .*no .*(?i:nope).*install a release"):
+def test_a_release_with_another_layout_costs_the_check_alone_and_says_what_it_lacks(framework, file, name):
+    with pytest.raises(UnreadableSourceError, match=rf"{framework}: .*no .*(?i:nope)"):
         types_of(framework, file, (name,))
+    sources = FrameworkSources()
+    assert sources.types_of(framework, file, (name,)) == {} == sources.types_of(framework, file, (name,))
+    assert len(sources.unread) == 1 and framework in sources.unread[0]

@@ -6,7 +6,6 @@ import textwrap
 import pytest
 
 from training_hub import AlgorithmRegistry, Backend, SFTAlgorithm, create_algorithm
-from training_hub.plugins import discovery
 from training_hub.errors import (
     AlgorithmNotFoundError,
     BackendNotFoundError,
@@ -14,6 +13,7 @@ from training_hub.errors import (
     PluginError,
     UserError,
 )
+from training_hub.plugins import discovery
 
 GOOD = """
     from training_hub import Backend, hookimpl
@@ -200,9 +200,9 @@ def test_a_variable_that_names_no_plugin_says_so(package, monkeypatch):
         create_algorithm("sft", "one")
 
 
-def test_a_backend_that_carries_out_something_else_says_so(package):
+def test_a_backend_that_executes_something_else_says_so(package):
     package("mine", GOOD)
-    with pytest.raises(BackendNotFoundError, match="does not carry out 'osft', but sft"):
+    with pytest.raises(BackendNotFoundError, match="does not execute 'osft', but sft"):
         create_algorithm("osft", "mine")
 
 

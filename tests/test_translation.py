@@ -75,7 +75,26 @@ def test_settings_on_purpose_are_shown_and_can_be_changed_by_their_own_name():
     assert with_settings(momentum=0.5).arguments["Args"]["momentum"] == 0.5
 
 
-def test_a_table_with_a_gap_is_an_error_of_its_author():
-    rules = {name: rule for name, rule in RULES.items() if name != "seed"}
-    with pytest.raises(TypeError, match="no rule for seed"):
-        translate("fake", rules, SFTAlgorithm.resolve(NEEDED))
+def test_a_parameter_without_a_rule_is_unused_at_its_default_and_refused_by_name_otherwise():
+    rules = {name: rule for name, rule in RULES.items() if name not in ("seed", "max_tokens_per_gpu")}
+    left_out = translate("fake", rules, SFTAlgorithm.resolve(NEEDED))
+    assert left_out.without_rule == ("max_tokens_per_gpu", "seed")
+    assert item(left_out, "seed").how == item(left_out, "max_tokens_per_gpu").how == "unused"
+    left_out.raise_for_refusals()
+    with pytest.raises(ParameterError, match="seed=7: the fake backend cannot honour it: .*made for an older"):
+        translate("fake", rules, SFTAlgorithm.resolve({**NEEDED, "seed": 7})).raise_for_refusals()
+
+
+def test_what_cannot_be_read_of_a_framework_costs_the_check_of_further_keywords_alone():
+    def unread(**values):
+        parameters = SFTAlgorithm.resolve({**NEEDED, **values})
+        return translate("fake", RULES, parameters, accepts={"Args": {}}, unread=["fake 2: it has no config.py"])
+
+    assert unread().warnings == ("fake 2: it has no config.py: further keywords are not checked",)
+    assert unread(momentum=0.5).arguments["Args"]["momentum"] == 0.5
+    unread(momentum=0.5).raise_for_refusals()
+
+
+def test_a_backends_problems_are_told_with_the_others():
+    found = translate("fake", RULES, SFTAlgorithm.resolve({**NEEDED, "max_grad_norm": 2.0}), problems=["seed: no"])
+    assert len(found.problems) == 2 and "seed: no" in found.problems

@@ -33,7 +33,9 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(
             training_hub.plugins.discovery, "loadable", lambda: ({p.plugin.name: p for p in loaded}, broken or {})
         )
-        monkeypatch.setattr(training_hub.plugins.discovery, "load", lambda name: {p.plugin.name: p for p in loaded}[name])
+        monkeypatch.setattr(
+            training_hub.plugins.discovery, "load", lambda name: {p.plugin.name: p for p in loaded}[name]
+        )
 
     return install
 

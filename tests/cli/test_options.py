@@ -221,6 +221,8 @@ class Preferences(TypedDict, total=False):
     """Preferences."""
 
     model_path: Annotated[str, Param(REQUIRED, "The model.")]
+    data_path: Annotated[str, Param(REQUIRED, "The pairs.")]
+    ckpt_output_dir: Annotated[str, Param(REQUIRED, "The run's directory.")]
     beta: Annotated[float, Gt(0), Param(0.1, "How far the model may go.")]
     config: Annotated[str | None, Param(None, "Bears the name of an option of the command.")]
     reward: Annotated[Backend | None, Param(None, "An object, which no text can name.")]

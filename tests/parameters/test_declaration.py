@@ -6,11 +6,12 @@ import typing
 
 import pytest
 
-from training_hub import LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
+from training_hub import Backend, LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
 from training_hub.algorithms.lora_sft import LoRAParameters
 from training_hub.parameters import Derived
 from training_hub.parameters.description import table
 from training_hub.parameters.schema import json_schema
+from training_hub.plugins.discovery import builtin_trackers
 
 ALGORITHMS = [SFTAlgorithm, OSFTAlgorithm, LoRASFTAlgorithm]
 FUNCTIONS = {SFTAlgorithm: sft, OSFTAlgorithm: osft, LoRASFTAlgorithm: lora_sft}
@@ -48,7 +49,7 @@ def test_scripts_for_the_older_package_find_every_parameter_name(algorithm):
 def test_signature_and_docstring_show_every_parameter_with_its_default(algorithm):
     function, declared = FUNCTIONS[algorithm], algorithm.declared()
     shown = inspect.signature(function).parameters
-    assert [*shown][:-1] != [] and shown.keys() - {"further"} == declared.keys()
+    assert [*shown][:-1] != [] and shown.keys() - {"backend_kwargs"} == declared.keys()
     for name, parameter in declared.items():
         assert f"    {name}: {parameter.help}" in function.__doc__
         if not parameter.required and not isinstance(parameter.default, Derived):
@@ -56,12 +57,13 @@ def test_signature_and_docstring_show_every_parameter_with_its_default(algorithm
 
 
 def test_required_and_optional_parameters_are_told_apart():
-    backend = type("B", (), {"name": "b"})()
+    backend = type("B", (Backend,), {"execute_training": lambda self, given: given})()
     assert SFTAlgorithm(backend).get_required_params().keys() == {"model_path", "data_path", "ckpt_output_dir"}
     assert OSFTAlgorithm(backend).get_required_params()["unfreeze_rank_ratio"] is float
     assert SFTAlgorithm(backend).get_optional_params()["num_epochs"] is int
     both = LoRASFTAlgorithm(backend).get_required_params() | LoRASFTAlgorithm(backend).get_optional_params()
-    assert both.keys() == typing.get_type_hints(LoRAParameters).keys()
+    of_trackers = [name for tracker in builtin_trackers() for name in tracker.variables]
+    assert both.keys() == {*typing.get_type_hints(LoRAParameters), *of_trackers}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

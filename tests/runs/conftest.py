@@ -33,7 +33,7 @@ class Counting(FrameworkBackend):
         return translate(self.name, {name: by_hub("counted") for name in parameters.declared}, parameters)
 
     def train(self, run: Any) -> TrainingResult:
-        directory, control_reader, ranks = run.directory, ControlReader(run.directory), RankCallbacks(run.on_all_ranks, run.directory)
+        directory, control_reader, ranks = run.directory, ControlReader(run.directory), RankCallbacks(run.job())
         done = run.resume_from.step if run.resume_from else 0
         ranks.events.emit(
             "start",

@@ -14,6 +14,7 @@ import pytest
 import training_hub
 from training_hub import AlgorithmRegistry, create_algorithm, sft
 from training_hub.errors import PluginError
+from training_hub.plugins import discovery
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "training-hub")
 

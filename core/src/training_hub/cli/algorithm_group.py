@@ -54,8 +54,9 @@ class AlgorithmGroup(PlainGroup):
 
     def _command(self, name: str, algorithm: Any) -> Any:
         from training_hub.cli.options import given_values, signature
+        from training_hub.plugins.registry import AlgorithmRegistry
 
-        declared = algorithm.declared()
+        declared = AlgorithmRegistry.parameters(name)
         flags = [flag.name for flag in self.flags()]
 
         def command(**options: Any) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from training_hub.cli.algorithm_group import AlgorithmGroup
 from training_hub.cli.commands import SETTINGS, GroupedCommand, PlainGroup
+from training_hub.cli.plugin_commands import command_of, plugin_commands
 
 if TYPE_CHECKING:
     from training_hub.cli.given import Given
@@ -18,10 +19,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class RootGroup(PlainGroup):
-    """All commands, those that train first."""
+    """All commands, those that train first; after the core's own, those that plugins bring."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(super().list_commands(ctx), key=lambda name: name not in ("train", "resume", "plan"))
+        own = sorted(super().list_commands(ctx), key=lambda name: name not in ("train", "resume", "plan"))
+        return [*own, *sorted(plugin_commands())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return super().get_command(ctx, cmd_name) or command_of(cmd_name)
 
 
 app = typer.Typer(
@@ -118,8 +123,8 @@ def schema(algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="N
     from training_hub.parameters.schema import json_schema
     from training_hub.plugins.registry import AlgorithmRegistry
 
-    declared = AlgorithmRegistry.get_algorithm(algorithm).declared()
-    typer.echo(json.dumps(json_schema(algorithm, declared), indent=2))
+    AlgorithmRegistry.get_algorithm(algorithm)
+    typer.echo(json.dumps(json_schema(algorithm, AlgorithmRegistry.parameters(algorithm)), indent=2))
 
 
 @app.command(cls=GroupedCommand, context_settings=SETTINGS)

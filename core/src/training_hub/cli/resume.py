@@ -44,7 +44,7 @@ def resumed(directory: Path, changes: Sequence[str] = (), allowed: Sequence[str]
             f"its checkpoints"
         )
     algorithm = str(manifest.text("algorithm"))
-    asked = given(algorithm, AlgorithmRegistry.get_algorithm(algorithm).declared(), {}, changes)
+    asked = given(algorithm, AlgorithmRegistry.parameters(algorithm), {}, changes)
     if unfit := [name for name in asked.values if name in _OWN]:
         raise ParameterError(f"{unfit[0]}: it follows from the directory that is resumed; leave it out")
     if "callbacks" in manifest.given:

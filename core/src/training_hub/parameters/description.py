@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
@@ -105,8 +106,10 @@ def signature(declared: Mapping[str, Parameter], positional: Iterable[str]) -> i
 
 def docstring(summary: str, declared: Mapping[str, Parameter]) -> str:
     """The docstring of an algorithm's function, its parameters by group."""
-    lines = [summary.strip(), "", "Args:"]
-    lines += [f"    {parameter.name}: {parameter.help} ({_facts(parameter)})" for parameter in declared.values()]
+    lines = [inspect.cleandoc(summary), "", "Args:"]
+    for parameter in declared.values():
+        said = f"{parameter.name}: {parameter.help} ({_facts(parameter)})"
+        lines += wrap(said, 108, initial_indent=" " * 4, subsequent_indent=" " * 8, break_on_hyphens=False)
     lines += [
         "    **backend_kwargs: Arguments of the backend's own; names that it does not know are refused.",
         "",

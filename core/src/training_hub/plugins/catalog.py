@@ -32,6 +32,11 @@ EXTRAS: Mapping[str, str] = {
 ANYWHERE = "trl"
 """The known backend that runs on any machine, and brings a demonstration."""
 
+COMMANDS = frozenset(
+    {"train", "resume", "plan", "backends", "schema", "demo", "new-plugin", "runs", "watch", "plot", "report"}
+)
+"""The commands of `training-hub` itself, whose names no plugin may take."""
+
 CLASSES: Mapping[str, str] = {
     "InstructLabTrainingSFTBackend": "instructlab-training",
     "MiniTrainerOSFTBackend": "mini-trainer",

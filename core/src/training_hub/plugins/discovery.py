@@ -26,6 +26,7 @@ from training_hub.data.row_format import FormatChoice, RowFormat
 from training_hub.errors import PluginError
 from training_hub.parameters.declaration import declared, merged
 from training_hub.plugins import hookspecs
+from training_hub.plugins.catalog import COMMANDS
 from training_hub.trackers.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ class LoadedPlugin:
     """What a plugin's hooks returned, by name."""
 
     plugin: Plugin
-    backends: dict[str, type[Backend]]
-    algorithms: dict[str, type[Algorithm]]
-    row_formats: dict[str, RowFormat]
-    trackers: dict[str, type[Tracker]]
-    commands: dict[str, Callable[[Sequence[str]], int | None]]
-    demo: Callable[..., None] | None
+    backends: dict[str, type[Backend]] = field(default_factory=dict)
+    algorithms: dict[str, type[Algorithm]] = field(default_factory=dict)
+    row_formats: dict[str, RowFormat] = field(default_factory=dict)
+    trackers: dict[str, type[Tracker]] = field(default_factory=dict)
+    commands: dict[str, Callable[[Sequence[str]], int | None]] = field(default_factory=dict)
+    demo: Callable[..., None] | None = None
 
     def brings(self) -> Iterator[tuple[str, str]]:
         """Kind and name of everything that no two plugins may both bring."""
@@ -335,6 +336,8 @@ def _problem(found: LoadedPlugin) -> str | None:
     for name, command in found.commands.items():
         if not callable(command):
             return f"returns something else than a function for the command {name!r}"
+        if name in COMMANDS:
+            return f"brings the command {name!r}, which is the hub's own"
     taken = set(own.brings())
     if twice := next((each for each in found.brings() if each in taken), None):
         return f"brings the {twice[0]} {twice[1]!r}, which is the hub's own"

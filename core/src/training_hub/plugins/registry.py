@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 from training_hub.algorithms.base import Algorithm
@@ -15,6 +16,7 @@ from training_hub.errors import (
     ParameterError,
     nearest,
 )
+from training_hub.parameters.declaration import Parameter, declared
 from training_hub.plugins import discovery
 from training_hub.plugins.catalog import ALGORITHMS, EXTRAS, install_command
 
@@ -108,6 +110,20 @@ class AlgorithmRegistry:
         loaded, _ = discovery.loadable()
         brought = sorted(name for plugin in loaded.values() for name in plugin.algorithms)
         return list(dict.fromkeys([*discovery.builtin_algorithms(), *cls._algorithms, *brought]))
+
+    @classmethod
+    def parameters(cls, algorithm_name: str) -> dict[str, Parameter]:
+        """Every parameter that the algorithm takes, with those of its backends' own, whichever backend trains.
+
+        For help texts, schemas and files; a backend's own are in a group of its name.
+        """
+        found = cls.get_algorithm(algorithm_name).declared()
+        for name in cls.list_backends(algorithm_name):
+            own = cls.get_backend(algorithm_name, name).parameters
+            for parameter in declared(own, {}).values() if own else ():
+                # Where two backends have one of the same name, each is asked about its own when it trains.
+                found.setdefault(parameter.name, replace(parameter, group=f"{parameter.group} (backend {name})"))
+        return found
 
     @classmethod
     def get_backend(cls, algorithm_name: str, backend_name: str) -> type[Backend]:
