@@ -80,23 +80,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if home := _HOMES.get(name):
-        return getattr(import_module(home), name)
     from training_hub.plugins.catalog import CLASSES
 
-    if backend := CLASSES.get(name):
-        return _backend_class(name, backend)
+    if home := _HOMES.get(name) or ("training_hub.plugins.classes" if name in CLASSES else None):
+        return getattr(import_module(home), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _backend_class(name: str, backend: str) -> Any:
-    from training_hub.errors import PluginError
-    from training_hub.plugins import discovery
-    from training_hub.plugins.catalog import install_command
-
-    if backend not in discovery.installed():
-        raise PluginError(f"{name} comes with the backend {backend!r}: {install_command(backend)}")
-    return discovery.load(backend).backends[backend]
 
 
 def __dir__() -> list[str]:

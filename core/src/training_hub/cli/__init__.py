@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from training_hub.cli.exit_codes import INTERRUPTED
+
 DEBUG = "--debug"
-INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,11 +7,9 @@ import traceback
 
 import typer
 
-from training_hub.cli import INTERRUPTED
+from training_hub.cli.exit_codes import FAILED, INTERRUPTED, MISTAKE
 from training_hub.cli.style import styled
 from training_hub.errors import TrainingHubError, UserError
-
-FAILED, MISTAKE = 1, 2
 
 
 def report(error: BaseException, *, debug: bool) -> int:

@@ -1,4 +1,4 @@
-"""Metrics files that instructlab-training, mini-trainer and TRL write by themselves, read as a history.
+"""Metrics files that frameworks write by themselves, told apart by their names, read as a history.
 
 Losses stand as the framework logged them: what it averages over, and which tokens it counts, is its own.
 """
@@ -16,9 +16,9 @@ from training_hub.errors import RunFormatError
 from training_hub.reading.history import History
 from training_hub.store.events import Event, number, whole
 
-_INSTRUCTLAB = re.compile(r"training_params_and_metrics_global\d+\.jsonl")
-_MINI_TRAINER = re.compile(r"training_metrics_\d+\.jsonl")
-_TRL = "trainer_state.json"
+_GLOBAL = re.compile(r"training_params_and_metrics_global\d+\.jsonl")
+_OF_A_RANK = re.compile(r"training_metrics_\d+\.jsonl")
+_STATE = "trainer_state.json"
 NAMES = "training_params_and_metrics_global0.jsonl, training_metrics_0.jsonl, trainer_state.json"
 """What is looked for, for messages."""
 
@@ -26,19 +26,19 @@ NAMES = "training_params_and_metrics_global0.jsonl, training_metrics_0.jsonl, tr
 def metrics_file(path: Path) -> Path | None:
     """The metrics file that a path is or, as a directory, holds; None where there is none.
 
-    Of several processes' files that of the first is taken, of TRL's checkpoints the newest.
+    Of several processes' files that of the first is taken, of several checkpoints' that of the newest.
     """
     if path.is_file():
         return path if _reader(path) else None
     found = sorted(
         (entry for entry in path.glob("training_*.jsonl") if _reader(entry)),
-        key=lambda entry: (not _INSTRUCTLAB.fullmatch(entry.name), _numbers(entry.name)),
+        key=lambda entry: (not _GLOBAL.fullmatch(entry.name), _numbers(entry.name)),
     )
     if found:
         return found[0]
-    if (path / _TRL).is_file():
-        return path / _TRL
-    states = list(path.glob(f"checkpoint-*/{_TRL}"))
+    if (path / _STATE).is_file():
+        return path / _STATE
+    states = list(path.glob(f"checkpoint-*/{_STATE}"))
     return max(states, key=lambda state: _numbers(state.parent.name)) if states else None
 
 
@@ -61,11 +61,11 @@ def read_metrics(path: Path) -> History:
 
 
 def _reader(path: Path) -> Callable[[Path], Iterator[Event]] | None:
-    if _INSTRUCTLAB.fullmatch(path.name):
-        return _instructlab
-    if _MINI_TRAINER.fullmatch(path.name):
-        return _mini_trainer
-    return _trl if path.name == _TRL else None
+    if _GLOBAL.fullmatch(path.name):
+        return _global
+    if _OF_A_RANK.fullmatch(path.name):
+        return _of_a_rank
+    return _state if path.name == _STATE else None
 
 
 def _told_once(events: Iterator[Event], history: History) -> Iterator[Event]:
@@ -78,7 +78,7 @@ def _told_once(events: Iterator[Event], history: History) -> Iterator[Event]:
         yield event
 
 
-def _instructlab(path: Path) -> Iterator[Event]:
+def _global(path: Path) -> Iterator[Event]:
     for row in _rows(path):
         step, at = whole(row, "step"), {"time": _time(row)}
         if step is None:
@@ -98,7 +98,7 @@ def _instructlab(path: Path) -> Iterator[Event]:
             yield {**at, "event": "eval", "step": step, "validation_loss": row["val_loss"]}
 
 
-def _mini_trainer(path: Path) -> Iterator[Event]:
+def _of_a_rank(path: Path) -> Iterator[Event]:
     before: Event = {}
     for row in _rows(path):
         step, at = whole(row, "step"), {"time": _time(row)}
@@ -126,7 +126,7 @@ def _mini_trainer(path: Path) -> Iterator[Event]:
         before = {"step": step, "time": at["time"], "validated": validated}
 
 
-def _trl(path: Path) -> Iterator[Event]:
+def _state(path: Path) -> Iterator[Event]:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -30,8 +30,8 @@ def plot_loss(
     """Plot training and validation losses of one or several runs.
 
     Args:
-        runs: Directories of runs, or metrics files of instructlab-training, mini-trainer or TRL (or directories that
-            hold one).
+        runs: Directories of runs, or metrics files that a framework wrote without the hub (or directories that hold
+            one): `training_params_and_metrics_global0.jsonl`, `training_metrics_0.jsonl`, `trainer_state.json`.
         labels: A name for each; by default the directory's.
         ema: Smooth the training loss by an exponential moving average: True, or the weight of what came before (0 to
             1). The values themselves stay visible, faint.

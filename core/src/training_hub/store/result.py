@@ -13,7 +13,7 @@ class TrainingResult(Mapping[str, Any]):
     """What came of a run. Each attribute is a key as well: `result.model` is `result["model"]`."""
 
     checkpoint: Path | None
-    """Directory of the trained model (for LoRA, of the adapter) that transformers (PEFT) loads."""
+    """Directory of the trained model (for LoRA, of the adapter), as transformers loads it."""
     metrics: dict[str, Any]
     """Final figures: `loss` (nats a trained token, of the last step), `step`, `epoch`, `tokens`, `seconds`, ..."""
     backend: str

@@ -87,10 +87,7 @@ def _model(path: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    if (path / "adapter_config.json").exists():
-        from peft import AutoPeftModelForCausalLM
-
-        return AutoPeftModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    # Of an adapter's directory it loads the base and puts the adapter on it.
     load: Any = AutoModelForCausalLM.from_pretrained
     # Weights that the files lack would otherwise be drawn at random, with no more than a warning.
     model, report = load(path, dtype=torch.float32, output_loading_info=True)
