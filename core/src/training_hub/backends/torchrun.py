@@ -16,6 +16,7 @@ from training_hub.backends.translation import Translation
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters.resolution import Parameters
+from training_hub.plugins.catalog import ANYWHERE
 from training_hub.store.outcome import Outcome
 from training_hub.store.result import TrainingResult
 
@@ -47,7 +48,9 @@ class TorchrunBackend(FrameworkBackend):
 
     def device_problem(self, here: Devices) -> str | None:
         """Why it cannot train on these devices, and what can; None where it can."""
-        return None if here.kind == "cuda" else f"{self.framework} needs an NVIDIA GPU, and there is {here}"
+        if here.kind == "cuda":
+            return None
+        return f"{self.framework} needs an NVIDIA GPU, and there is {here}; backend {ANYWHERE!r} needs none"
 
     def environment(self, parameters: Parameters) -> Mapping[str, str]:
         """Variables of the processes, besides those of the caller."""

@@ -104,6 +104,22 @@ class CheckpointKeeper:
         self.reporter.saved(step, final)
         return final
 
+    def finish(self, step: int, written: Path | None = None, *, ended: bool = True) -> Path | None:
+        """Put the model of the end in its place, where that is asked for; return what the user is to get.
+
+        Args:
+            step: The last step done.
+            written: The model, on the same file system; a checkpoint of that step serves, too.
+            ended: Whether training came to its end; a run that was stopped has its last checkpoint.
+        """
+        last = self.last()
+        if ended and self.job.parameters["save_final_checkpoint"]:
+            if written is not None:
+                return self.take_final(written, step)
+            if last is not None and last.step == step:
+                return self.link_final(last.path, step)
+        return last.path if last else None
+
     def last(self) -> Checkpoint | None:
         """The newest complete checkpoint of the run; that which it goes on from where there is none yet."""
         return newest(self.directory.path) or self.job.resume_from

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 from training_hub.backends.job import Job
+from training_hub.data.encode import Encoded
 from training_hub.data.formats import BUILTIN
-from training_hub.data.prepare import Prepared, Rows, prepare
+from training_hub.data.prepare import Prepared, Report, Rows, prepare
+from training_hub.data.processed import write_processed
 from training_hub.data.row_format import FormatChoice, RowFormat
 from training_hub.data.tokenizer import Tokenizer
+from training_hub.errors import ModelNotFoundError
 from training_hub.store.events import EventLog
+
+
+def load_tokenizer(job: Job, **options: Any) -> Any:
+    """The tokenizer of a job's model.
+
+    Args:
+        job: The job.
+        **options: Further ones of `AutoTokenizer.from_pretrained`.
+
+    Raises:
+        ModelNotFoundError: The model has none.
+    """
+    from transformers import AutoTokenizer
+
+    path, trusted = job.parameters["model_path"], job.parameters["trust_remote_code"]
+    try:
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trusted, **options)
+    except OSError as error:
+        raise ModelNotFoundError(f"model_path={path}: {error}") from error
 
 
 def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat] = ()) -> Prepared:
@@ -56,3 +80,32 @@ def tell_warnings(sides: Iterable[Rows | None], events: EventLog) -> None:
     for side in sides:
         for warning in side.report.warnings if side is not None else ():
             events.emit("warning", message=warning)
+
+
+class WrittenRows(NamedTuple):
+    """What was written for a framework that reads tokens from files."""
+
+    lengths: list[int]
+    """Tokens of each training row."""
+    validation: Report | None
+    """What the validation rows are; None where there are none."""
+
+
+def write_rows(job: Job, events: EventLog, train: Path, validation: Path) -> WrittenRows:
+    """Write the rows of a job, of the hub's own forms, as JSON Lines: `input_ids`, `labels` and `len`.
+
+    Args:
+        job: The job.
+        events: Where it is told what there is to say of the rows.
+        train: The file for the training rows.
+        validation: The file for the validation rows, written where there are any.
+
+    Raises:
+        UserError: A row cannot be encoded, or none is short enough.
+    """
+    prepared = prepare_rows(job, load_tokenizer(job))
+    lengths = write_processed(cast(Iterable[Encoded], prepared.train), train)
+    if prepared.validation is not None:
+        write_processed(cast(Iterable[Encoded], prepared.validation), validation)
+    tell_warnings((prepared.train, prepared.validation), events)
+    return WrittenRows(lengths, prepared.validation.report if prepared.validation is not None else None)
