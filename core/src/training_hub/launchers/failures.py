@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Sequence
+
+from training_hub.store.process_ends import ProcessEnd
 
 _MEMORY = (
     "lower max_tokens_per_gpu (it never changes the result), train on more GPUs, or move weights or optimizer to the "
@@ -48,11 +51,8 @@ _KNOWN: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 
-_TORCHRUN = (
-    re.compile(r"rank\s*: (?P<rank>\d+)[^\n]*\n\s*exitcode\s*: -(?P<signal>\d+)"),
-    re.compile(r"failed \(exitcode: -(?P<signal>\d+)\) local_rank: (?P<rank>\d+)"),
-)
-_ENDED_BY_TORCHRUN = signal.SIGTERM
+_PATIENCE = 30
+"""Seconds that torchrun gives processes to end, once one has failed, before it ends them by force."""
 
 
 def advice(kind: str, message: str) -> str | None:
@@ -73,16 +73,17 @@ def known_line(log: str) -> str | None:
     return next((line.strip() for line in lines if found and advice("", line) == found), None)
 
 
-def killed(log: str) -> tuple[int, signal.Signals] | None:
-    """The rank that a signal ended, and the signal, as torchrun wrote it to the log.
+def killed(ends: Sequence[ProcessEnd]) -> tuple[int, signal.Signals] | None:
+    """The rank that a signal ended, and the signal.
 
     Processes that torchrun itself ended, because another one had failed, do not count.
     """
-    for pattern in _TORCHRUN:
-        for match in pattern.finditer(log):
-            number = int(match["signal"])
-            if number != _ENDED_BY_TORCHRUN and number in set(signal.Signals):
-                return int(match["rank"]), signal.Signals(number)
+    first = min((end.time for end in ends), default=0.0)
+    for end in ends:
+        number = -end.exit_code
+        by_force = number == signal.SIGKILL and end.time - first >= _PATIENCE
+        if number in set(signal.Signals) and number != signal.SIGTERM and not by_force:
+            return end.rank, signal.Signals(number)
     return None
 
 

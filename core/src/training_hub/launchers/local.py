@@ -17,6 +17,7 @@ from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.launchers.failures import advice, killed, known_line, meaning
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.store.lock import CALLER
+from training_hub.store.process_ends import FILE, VARIABLE, read_ends
 
 GRACE_SECONDS = 30.0
 CHECK_SECONDS = 0.25
@@ -90,13 +91,19 @@ def _environment(plan: LaunchPlan) -> dict[str, str]:
     return {**os.environ, **plan.environment, CALLER: str(os.getpid())}
 
 
+def _ends(log: Path) -> Path:
+    """Where torchrun leaves how its processes ended."""
+    return log.absolute().with_name(FILE)
+
+
 def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, check: Callable[[], None] | None = None) -> None:
     command = [plan.interpreter or sys.executable, *argv]
     # A resumed run goes on in the log of the one before.
     before = log.stat().st_size if log.exists() else 0
+    environment = _environment(plan) | {VARIABLE: str(_ends(log))}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=_environment(plan), start_new_session=True
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
         )
         try:
             code = _wait(process, check or (lambda: None))
@@ -130,9 +137,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _cause(code: int, log: Path, start: int = 0) -> TrainingHubError:
-    printed = log.read_bytes()[start:].decode("utf-8", errors="replace")
     # A rank that a signal ended leaves no record; what the others recorded is only that it was gone.
-    if found := killed(printed):
+    if found := killed(read_ends(_ends(log))):
         rank, ended_by = found
         return TrainingFailedError(f"rank {rank} was ended by {ended_by.name}: {meaning(ended_by)}\nlog: {log}")
     recorded = [json.loads(path.read_text(encoding="utf-8")) for path in log.parent.glob("rank-*.error.json")]
@@ -141,7 +147,7 @@ def _cause(code: int, log: Path, start: int = 0) -> TrainingHubError:
         raised = _recorded(first, log)
         raised.__cause__ = WorkerError(first["traceback"])
         return raised
-    lines = printed.splitlines()
+    lines = log.read_bytes()[start:].decode("utf-8", errors="replace").splitlines()
     last = "\n".join(lines[-20:])
     ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     if known := known_line(last):

@@ -40,7 +40,7 @@ class LaunchPlan:
         )
         return [
             "-m",
-            "torch.distributed.run",
+            "training_hub.worker.torchrun",
             f"--nnodes={self.nodes}",
             f"--nproc-per-node={self.processes}",
             *([f"--node-rank={self.node_rank}"] if self.rendezvous else []),

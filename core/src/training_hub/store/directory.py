@@ -220,7 +220,7 @@ class RunDirectory:
             self._set_aside()
         self.logs.mkdir(exist_ok=True)
         # Of the processes that ran before: what they left would be taken for news.
-        for path in (*self.logs.glob("rank-*.error.json"), self.outcome, self.control):
+        for path in (*self.logs.glob("*.error.json"), self.outcome, self.control):
             path.unlink(missing_ok=True)
 
     def _set_aside(self) -> None:
