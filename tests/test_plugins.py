@@ -1,15 +1,18 @@
 """Plugins are found by metadata, loaded behind a fence: real entry points of packages made here."""
 
+import json
 import sys
 import textwrap
 
 import pytest
 
 from training_hub import AlgorithmRegistry, Backend, SFTAlgorithm, create_algorithm
+from training_hub.data import check_dataset
 from training_hub.errors import (
     AlgorithmNotFoundError,
     BackendNotFoundError,
     BackendUnavailableError,
+    DatasetError,
     PluginError,
     UserError,
 )
@@ -34,13 +37,14 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     made = []
 
-    def make(name, source, *, package=None, module=None, value=None):
+    def make(name, source, *, package=None, module=None, value=None, requires=None):
         package = package or f"package-{name}"
         module = module or f"module_{name.replace('-', '_')}"
         (tmp_path / f"{module}.py").write_text(textwrap.dedent(source).replace("NAME", name))
         info = tmp_path / f"{package.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n{needs}")
         (info / "entry_points.txt").write_text(f"[{discovery.GROUP}]\n{name} = {value or module}\n")
         made.append(module)
 
@@ -84,6 +88,72 @@ BROKEN = {
     "wrong": (GOOD.replace('"NAME": B', '"NAME": dict'), "something else than a Backend class for 'wrong'"),
     "aborts": (GOOD.replace("return {", "raise BaseException('y'); return {"), "fails in its hooks: BaseException: y"),
     "hooked": (GOOD.replace("return {", "raise KeyError('x'); return {"), "fails in its hooks: KeyError"),
+    "argument": (GOOD.replace("training_hub_backends()", "training_hub_backends(hub)"), "Argument(s) {'hub'}"),
+    "newhook": (GOOD + "    @hookimpl\n    def training_hub_soup(): return 1\n", "unknown hook 'training_hub_soup'"),
+    "shadow": (
+        GOOD + "    @hookimpl\n    def training_hub_commands(): return {'train': print}\n",
+        "brings the command 'train', which is the hub's own",
+    ),
+    "nocommand": (
+        GOOD + "    @hookimpl\n    def training_hub_commands(): return {'mine': 5}\n",
+        "something else than a function for the command 'mine'",
+    ),
+    "ownsft": (
+        GOOD
+        + "    from training_hub import SFTAlgorithm\n    @hookimpl\n"
+        + "    def training_hub_algorithms(): return [SFTAlgorithm]\n",
+        "brings the algorithm 'sft', which is the hub's own",
+    ),
+    "rowless": (
+        GOOD
+        + "    from training_hub import SFTAlgorithm\n    @hookimpl\n    def training_hub_algorithms():\n"
+        + "        return [type('A', (SFTAlgorithm,), {'name': 'mine', 'row_formats': ()})]\n",
+        "cannot be registered: it names no row_formats",
+    ),
+    "pathless": (
+        GOOD
+        + "    from training_hub.plugin import Algorithm, Schedule\n    @hookimpl\n"
+        + "    def training_hub_algorithms(): return [type('A', (Algorithm,), {'name': 'm', 'parameters': Schedule})]\n",
+        "it does not declare model_path, data_path, ckpt_output_dir: let its parameters inherit from Essentials",
+    ),
+    "undeclared": (
+        GOOD + "    @hookimpl\n    def training_hub_algorithms(): return [type('A', (), {'name': 'm'})]\n",
+        "something else than an Algorithm class: m",
+    ),
+    "twofold": (
+        GOOD.replace(
+            "class B(Backend):",
+            """from typing import Annotated
+    from typing_extensions import TypedDict
+    from training_hub.plugin import Param
+    class Own(TypedDict, total=False):
+        \"\"\"Own.\"\"\"
+        seed: Annotated[str, Param("a", "Another seed.")]
+    class B(Backend):
+        parameters = Own""",
+        ),
+        "the parameter seed is declared twice",
+    ),
+    "bare": (
+        GOOD.replace(
+            "class B(Backend):",
+            """from typing_extensions import TypedDict
+    class Own(TypedDict, total=False):
+        \"\"\"Own.\"\"\"
+        mine: int
+    class B(Backend):
+        parameters = Own""",
+        ),
+        "declare it as Annotated",
+    ),
+    "formless": (
+        GOOD + "    @hookimpl\n    def training_hub_row_formats(): return [int]\n",
+        "something else than a RowFormat",
+    ),
+    "trackless": (
+        GOOD + "    @hookimpl\n    def training_hub_trackers(): return [int]\n",
+        "something else than a Tracker class",
+    ),
 }
 
 
@@ -210,3 +280,99 @@ def test_an_unknown_algorithm_names_the_plugins_that_could_not_be_searched(packa
     package("raises", "raise RuntimeError('no such driver')")
     with pytest.raises(AlgorithmNotFoundError, match="no such driver"):
         create_algorithm("dpo")
+
+
+PAIRS = """
+    from training_hub.plugin import Algorithm, Essentials, RowFormat, hookimpl
+    training_hub_hooks = 1
+    class Form(RowFormat):
+        name, expected = "NAME", "'NAME'"
+        def recognises(self, row, options):
+            RECOGNISES
+        def convert(self, row, options):
+            return row
+        def encode(self, examples, encoder):
+            return []
+    class Learns(Algorithm):
+        name, parameters, row_formats = "learns-NAME", Essentials, ("NAME",)
+    @hookimpl
+    def training_hub_row_formats():
+        return [Form()]
+    @hookimpl
+    def training_hub_algorithms():
+        return [Learns]
+"""
+
+
+def checked(algorithm, row, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    kind = AlgorithmRegistry.get_algorithm(algorithm)
+    return check_dataset(path, formats=discovery.formats_of(algorithm, kind.row_formats))
+
+
+def test_a_form_whose_recognition_raises_is_named_where_it_is_asked_for_and_stops_nobody_else(
+    package, tmp_path, caplog
+):
+    package("odd", PAIRS.replace("RECOGNISES", "raise KeyError('oh')"))
+    with pytest.raises(DatasetError, match=r"the row format 'odd' \(module_odd\) fails at recognising a row: KeyError"):
+        checked("learns-odd", {"odd": 1}, tmp_path)
+    with pytest.raises(DatasetError, match="no known format has its keys: 'odd'"):
+        checked("sft", {"odd": 1}, tmp_path)
+    assert "the row format 'odd' (module_odd) fails: 'oh'" in caplog.text
+
+
+def test_a_form_that_claims_every_row_takes_none_from_others(package, tmp_path):
+    package("greedy", PAIRS.replace("RECOGNISES", "return True"))
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    assert checked("sft", {"messages": messages}, tmp_path).format == "messages"
+    with pytest.raises(DatasetError, match="it is a row of 'greedy', which learns-greedy learns from"):
+        checked("sft", {"unknown": 1}, tmp_path)
+
+
+def test_two_forms_of_one_algorithm_that_both_claim_a_row_are_both_named(package, tmp_path):
+    package("both", PAIRS.replace("RECOGNISES", "return True").replace('("NAME",)', '("NAME", "messages")'))
+    with pytest.raises(DatasetError, match="the row formats 'both' .module_both. and 'messages' .* both recognise"):
+        checked("learns-both", {"messages": []}, tmp_path)
+
+
+def test_an_algorithm_whose_form_nobody_brings_says_so(package, tmp_path):
+    package("lonely", PAIRS.replace("RECOGNISES", "return True").replace('("NAME",)', '("other",)'))
+    with pytest.raises(
+        PluginError, match="'learns-lonely' learns from rows of 'other', and no plugin that loads brings"
+    ):
+        checked("learns-lonely", {"a": 1}, tmp_path)
+
+
+def test_of_two_plugins_that_bring_one_algorithm_the_second_is_listed_with_both_packages(package):
+    package("first", PAIRS.replace("RECOGNISES", "return True").replace("learns-NAME", "same"))
+    package("second", PAIRS.replace("RECOGNISES", "return True").replace("learns-NAME", "same"))
+    assert "plugin 'second' (package-second 1.0) brings the algorithm 'same', which plugin 'first'" in reason("second")
+    assert "package-first 1.0" in reason("second")
+    assert AlgorithmRegistry.get_algorithm("same").row_formats == ("first",)
+
+
+def test_a_plugin_for_a_newer_core_is_listed_with_that_before_it_is_imported(package):
+    package("newer", "raise RuntimeError('imported')", requires="training-hub>=99")
+    assert "needs training-hub>=99, and" in reason("newer") and "pip install --upgrade training-hub" in reason("newer")
+
+
+def test_there_is_one_manager_and_the_hubs_own_things_come_by_its_hooks(package):
+    package("one", GOOD)
+    package("two", GOOD)
+    for name in ("one", "two"):
+        discovery.load(name)
+    manager = discovery._manager()
+    assert {"training-hub", "one", "two"} <= {name for name, _ in manager.list_name_plugin()}
+    assert {tracker.name for tracker in discovery.builtin_trackers()} == {"wandb", "tensorboard", "mlflow"}
+    assert list(discovery.builtin_algorithms()) == ["sft", "osft", "lora_sft"]
+
+
+def test_an_algorithm_without_what_the_hub_needs_is_refused_when_it_is_registered():
+    for broken, said in (
+        (type("A", (SFTAlgorithm,), {"row_formats": ()}), "row_formats"),
+        (type("A", (SFTAlgorithm,), {"positional": ("nope",)}), "positional parameters name nope"),
+        (dict, "expected a subclass of training_hub.Algorithm"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            AlgorithmRegistry.register_algorithm("mine", broken)

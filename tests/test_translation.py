@@ -78,7 +78,7 @@ def test_settings_on_purpose_are_shown_and_can_be_changed_by_their_own_name():
 def test_a_parameter_without_a_rule_is_unused_at_its_default_and_refused_by_name_otherwise():
     rules = {name: rule for name, rule in RULES.items() if name not in ("seed", "max_tokens_per_gpu")}
     left_out = translate("fake", rules, SFTAlgorithm.resolve(NEEDED))
-    assert left_out.without_rule == ("max_tokens_per_gpu", "seed")
+    assert left_out.without_rule == ("seed", "max_tokens_per_gpu")
     assert item(left_out, "seed").how == item(left_out, "max_tokens_per_gpu").how == "unused"
     left_out.raise_for_refusals()
     with pytest.raises(ParameterError, match="seed=7: the fake backend cannot honour it: .*made for an older"):

@@ -51,7 +51,8 @@ def test_signature_and_docstring_show_every_parameter_with_its_default(algorithm
     shown = inspect.signature(function).parameters
     assert [*shown][:-1] != [] and shown.keys() - {"backend_kwargs"} == declared.keys()
     for name, parameter in declared.items():
-        assert f"    {name}: {parameter.help}" in function.__doc__
+        # Long lines are wrapped.
+        assert f" {name}: {parameter.help}" in " ".join(function.__doc__.split())
         if not parameter.required and not isinstance(parameter.default, Derived):
             assert shown[name].default == parameter.default
 

@@ -37,17 +37,19 @@ def test_the_good_ones_backend_trains_although_the_other_is_broken():
 
 
 def test_a_third_partys_algorithm_is_callable():
-    found = create_algorithm("dpo").train(model_path="m", data_path="d", ckpt_output_dir="o", beta=0.2)
-    assert (found["beta"], found["num_epochs"]) == (0.2, 3)
-    with pytest.raises(ValueError, match="beta: expected a number greater than 0; got -1"):
-        create_algorithm("dpo").train(model_path="m", data_path="d", ckpt_output_dir="o", beta=-1)
+    found = create_algorithm("votes", "example").train(model_path="m", data_path="d", ckpt_output_dir="o", strength=0.2)
+    assert (found["strength"], found["patience"]) == (0.2, 3)
+    with pytest.raises(ValueError, match="strength: expected a number greater than 0; got -1"):
+        create_algorithm("votes", "example").train(model_path="m", data_path="d", ckpt_output_dir="o", strength=-1)
 
 
 def test_a_third_partys_algorithm_trains_from_the_command_line():
-    found = run("train", "dpo", "--model-path", "m", "--data-path", "d", "--ckpt-output-dir", "o", "--beta", "0.2")
+    found = run(
+        "train", "votes", "--backend", "example", "--model-path", "m", "--data-path", "d", "--ckpt-output-dir", "o"
+    )
     assert found.returncode == 0, found.stderr
-    helped = run("train", "dpo", "--help")
-    assert "--beta" in helped.stdout
+    helped = run("train", "votes", "--help")
+    assert "--strength" in helped.stdout
 
 
 def test_the_broken_one_is_listed_with_its_reason():
@@ -55,7 +57,7 @@ def test_the_broken_one_is_listed_with_its_reason():
     [broken] = [entry for entry in listed if entry["name"] == "broken"]
     assert "cannot import name 'Trainer' from 'some_framework'" in json.dumps(broken)
     [good] = [entry for entry in listed if entry["name"] == "example"]
-    assert good["state"] == "available" and set(good["algorithms"]) == {"sft", "dpo"}
+    assert good["state"] == "available" and set(good["algorithms"]) == {"sft", "votes"}
 
 
 def test_the_broken_one_stops_a_run_that_asks_for_it():

@@ -80,17 +80,18 @@ if TYPE_CHECKING:
     from training_hub.store.figure import Figure
     from training_hub.store.outcome import Outcome
     from training_hub.store.result import TrainingResult
-    from training_hub.trackers.tracker import Place, Tracker
+    from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
     from training_hub.worker.callbacks import RankCallbacks
     from training_hub.worker.checkpoints import CheckpointKeeper
     from training_hub.worker.control import orders_on_every_rank, set_learning_rate
     from training_hub.worker.failure import recorded_failure
     from training_hub.worker.finite import check_finite
+    from training_hub.worker.loop import FrameworkLoop, Stopped
     from training_hub.worker.main import run_worker
     from training_hub.worker.osft_targets import target_layers
     from training_hub.worker.progress import Progress, RowOrder
     from training_hub.worker.reporter import StepReporter
-    from training_hub.worker.rows import prepare_rows, tell_warnings
+    from training_hub.worker.rows import load_tokenizer, prepare_rows, tell_warnings, write_rows
 
 # Names are imported when they are first used: a process that trains needs others than one that only lists.
 _HOMES = {
@@ -122,6 +123,7 @@ _HOMES = {
     "Figure": "training_hub.store.figure",
     "FilePath": "training_hub.parameters.groups",
     "FrameworkBackend": "training_hub.backends.base",
+    "FrameworkLoop": "training_hub.worker.loop",
     "FrameworkSources": "training_hub.backends.framework_arguments",
     "HUB_FORMATS": "training_hub.algorithms.base",
     "Item": "training_hub.backends.translation",
@@ -157,10 +159,12 @@ _HOMES = {
     "Saving": "training_hub.parameters.lora",
     "Schedule": "training_hub.parameters.groups",
     "StepReporter": "training_hub.worker.reporter",
+    "Stopped": "training_hub.worker.loop",
     "Tokenizer": "training_hub.data.tokenizer",
     "Torchrun": "training_hub.parameters.groups",
     "TorchrunBackend": "training_hub.backends.torchrun",
     "Tracker": "training_hub.trackers.tracker",
+    "TrackerOutcome": "training_hub.trackers.tracker",
     "TrainingFailedError": "training_hub.errors",
     "TrainingHubCallback": "training_hub.callbacks.callback",
     "TrainingHubContext": "training_hub.callbacks.callback",
@@ -181,6 +185,7 @@ _HOMES = {
     "hub_rules": "training_hub.backends.hub_rules",
     "installation_problem": "training_hub.backends.installation",
     "launch": "training_hub.launchers.local",
+    "load_tokenizer": "training_hub.worker.rows",
     "misfit": "training_hub.parameters.description",
     "nearest": "training_hub.errors",
     "node_directory": "training_hub.store.directory",
@@ -209,6 +214,7 @@ _HOMES = {
     "when": "training_hub.backends.translation",
     "write_json": "training_hub.store.directory",
     "write_processed": "training_hub.data.processed",
+    "write_rows": "training_hub.worker.rows",
 }
 
 __all__ = [
@@ -240,6 +246,7 @@ __all__ = [
     "Figure",
     "FilePath",
     "FrameworkBackend",
+    "FrameworkLoop",
     "FrameworkSources",
     "HUB_FORMATS",
     "Item",
@@ -275,10 +282,12 @@ __all__ = [
     "Saving",
     "Schedule",
     "StepReporter",
+    "Stopped",
     "Tokenizer",
     "Torchrun",
     "TorchrunBackend",
     "Tracker",
+    "TrackerOutcome",
     "TrainingFailedError",
     "TrainingHubCallback",
     "TrainingHubContext",
@@ -299,6 +308,7 @@ __all__ = [
     "hub_rules",
     "installation_problem",
     "launch",
+    "load_tokenizer",
     "misfit",
     "nearest",
     "node_directory",
@@ -327,6 +337,7 @@ __all__ = [
     "when",
     "write_json",
     "write_processed",
+    "write_rows",
 ]
 
 

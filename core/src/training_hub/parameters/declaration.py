@@ -128,9 +128,9 @@ def _declared(parameters: type) -> dict[str, Parameter]:
         hint: Any = hints[name]
         if get_origin(hint) == Required:
             hint = get_args(hint)[0]
-        annotation, *metadata = get_args(hint)
+        annotation, *metadata = get_args(hint) if get_origin(hint) is Annotated else [hint]
         notes = [item for item in metadata if isinstance(item, Param)]
-        if get_origin(hint) is not Annotated or len(notes) != 1:
+        if len(notes) != 1:
             raise TypeError(f"{parameters.__name__}.{name}: declare it as Annotated[type, bounds..., Param(...)]")
         bounds = tuple(item for item in metadata if not isinstance(item, Param))
         found[name] = Parameter(

@@ -16,7 +16,7 @@ from training_hub.store.events import Event, EventLog
 from training_hub.store.redaction import without_credentials
 from training_hub.trackers.config import Kinds, configured
 from training_hub.trackers.feed import Feed
-from training_hub.trackers.tracker import Outcome
+from training_hub.trackers.tracker import TrackerOutcome
 
 GRACE_SECONDS = 30.0
 """How long the end of a run waits for its trackers, all together."""
@@ -77,7 +77,7 @@ class Trackers:
         self._ending = True
         if not self._feeds:
             return
-        outcome = Outcome(state, without_credentials(str(error or "")), metrics or {}, self._artifacts())
+        outcome = TrackerOutcome(state, without_credentials(str(error or "")), metrics or {}, self._artifacts())
         with visible():
             for feed in self._feeds:
                 if isinstance(error, UserError) and not feed.started:

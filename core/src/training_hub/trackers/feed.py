@@ -13,7 +13,7 @@ from training_hub.store.directory import read_json, write_json
 from training_hub.store.events import Event
 from training_hub.store.redaction import without_credentials
 from training_hub.trackers.config import TrackerConfig
-from training_hub.trackers.tracker import Outcome, Tracker
+from training_hub.trackers.tracker import Tracker, TrackerOutcome
 
 LIMIT = 20_000
 """Most events that wait for a tracker; later ones are left out."""
@@ -43,7 +43,7 @@ class Feed:
         self._memory = memory
         self._warn = warn
         self._events: deque[Event] = deque()
-        self._outcome: Outcome | None = None
+        self._outcome: TrackerOutcome | None = None
         self._left_out = 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name=f"training-hub-{config.tracker.name}", daemon=True)
@@ -61,7 +61,7 @@ class Feed:
             self._changed.notify()
         self._start()
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: TrackerOutcome) -> None:
         """Say how the run ended; does not wait either."""
         if self._gone:
             return
@@ -117,7 +117,7 @@ class Feed:
         logger.info("tracked by %s: %s", self.title, without_credentials(place.where))
         return tracker
 
-    def _next(self) -> tuple[list[Event], Outcome | None]:
+    def _next(self) -> tuple[list[Event], TrackerOutcome | None]:
         with self._changed:
             while not self._events and self._outcome is None:
                 self._changed.wait()

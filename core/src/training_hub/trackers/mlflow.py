@@ -15,7 +15,7 @@ from training_hub.parameters.declaration import Param
 from training_hub.store.events import Event, moment
 from training_hub.store.redaction import without_credentials
 from training_hub.trackers import payload
-from training_hub.trackers.tracker import Outcome, Place, Tracker
+from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
 
 _SILENT = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 _CONNECT_SECONDS = 10.0
@@ -101,7 +101,7 @@ class MLflow(Tracker):
         for first in range(0, len(found), _METRICS):
             self._client.log_batch(self._id, metrics=found[first : first + _METRICS])
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: TrackerOutcome) -> None:
         for name, value in payload.final(outcome.metrics).items():
             self._client.log_metric(self._id, _name(name), value, step=self._step)
         self._client.set_tag(self._id, "training_hub.state", outcome.state)

@@ -12,7 +12,7 @@ from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import FilePath
 from training_hub.store.events import Event, moment, whole
 from training_hub.trackers import payload
-from training_hub.trackers.tracker import Outcome, Place, Tracker
+from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
 
 _LANGUAGES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".txt": "", ".log": ""}
 
@@ -75,7 +75,7 @@ class TensorBoard(Tracker):
                 self._add(summary_pb2.Summary(value=values), moment(event))
         self._writer.flush()
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: TrackerOutcome) -> None:
         from tensorboard.compat.proto import summary_pb2
 
         state = outcome.state + (f": {outcome.cause}" if outcome.cause else "")

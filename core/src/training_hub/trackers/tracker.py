@@ -24,7 +24,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrackerOutcome:
     """How a run ended."""
 
     state: str
@@ -110,5 +110,5 @@ class Tracker(ABC):
         """Record some events, in order."""
 
     @abstractmethod
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: TrackerOutcome) -> None:
         """Record how the run ended, and let go of the tracking system."""

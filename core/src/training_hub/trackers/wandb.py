@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from training_hub.parameters.declaration import Param
 from training_hub.store.events import Event
 from training_hub.trackers import payload
-from training_hub.trackers.tracker import Outcome, Place, Tracker
+from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
 
 FINISH_SECONDS = 25.0
 """How long the client may upload at the end; what is left stays on disk for `wandb sync`."""
@@ -89,7 +89,7 @@ class WeightsAndBiases(Tracker):
                 self._reached = step
                 self._run.log({"step": step, **figures}, step=step if self._counts_alike else None)
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: TrackerOutcome) -> None:
         import wandb
 
         self._run.summary.update({"state": outcome.state, **payload.final(outcome.metrics)})
