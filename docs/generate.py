@@ -1,4 +1,4 @@
-"""Writes what follows from the code: docs/parameters.md, and the table in each plugin's README.
+"""Writes what follows from the code: docs/parameters.md, the table in each plugin's README, and the core's `api.pyi`.
 
 `--check` writes nothing, and says what is out of date. The plugins must be installed; their frameworks need not be.
 """
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from stub import stub
+
 from training_hub import AlgorithmRegistry
 from training_hub.backends.batches import BatchPlan
 from training_hub.backends.devices import Devices
@@ -16,6 +18,8 @@ from training_hub.backends.translation import Rule, reference
 from training_hub.parameters.description import table
 
 ROOT = Path(__file__).parents[1]
+ALGORITHMS = ("sft", "osft", "lora_sft")
+STUB = ROOT / "core" / "src" / "training_hub" / "api.pyi"
 BEGIN, END = "<!-- table: made by docs/generate.py -->", "<!-- end of table -->"
 GPUS = Devices("cuda", 2, ("GPU", "GPU"), bf16=True)
 PLAN = BatchPlan(16, 4, 2, 2)
@@ -24,7 +28,7 @@ PLAN = BatchPlan(16, 4, 2, 2)
 def parameters() -> str:
     """The reference of all parameters."""
     lines = ["# Parameters", "", "Made from the declarations by `nox -s docs`. None means: not given.", ""]
-    for name in ("sft", "osft", "lora_sft"):
+    for name in ALGORITHMS:
         algorithm = AlgorithmRegistry.get_algorithm(name)
         summary = (algorithm.__doc__ or "").split("\n\n")[0]
         lines += [f"## `{name}`", "", summary, "", table(algorithm.declared())]
@@ -67,7 +71,7 @@ def with_table(readme: str, rules: Mapping[str, Rule]) -> str:
 
 
 def main() -> int:
-    pages = {ROOT / "docs" / "parameters.md": parameters()}
+    pages = {ROOT / "docs" / "parameters.md": parameters(), STUB: stub(ALGORITHMS)}
     pages |= {path: with_table(path.read_text(encoding="utf-8"), rules) for path, rules in readmes().items()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:

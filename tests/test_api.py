@@ -1,7 +1,10 @@
 """The public API with backends of one's own."""
 
+import ast
+import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -144,6 +147,27 @@ def test_classes_of_backends_are_named_from_the_hub_and_say_how_to_install_them(
 def test_every_public_name_is_there():
     for name in training_hub.__all__:
         assert getattr(training_hub, name) is not None
+
+
+@pytest.mark.parametrize("name", ["sft", "osft", "lora_sft"])
+def test_what_an_editor_reads_is_what_the_function_takes(name):
+    stub = ast.parse(Path(training_hub.__file__).with_name("api.pyi").read_text(encoding="utf-8"))
+    [written] = [node for node in stub.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    function = getattr(training_hub, name)
+    known = inspect.signature(function).parameters
+    asked = written.args
+    assert [arg.arg for arg in asked.args] == [p.name for p in known.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert [arg.arg for arg in asked.kwonlyargs] == [p.name for p in known.values() if p.kind is p.KEYWORD_ONLY]
+    assert asked.kwarg.arg == "backend_kwargs"
+    defaults = dict(zip([arg.arg for arg in asked.args][-len(asked.defaults) :], asked.defaults, strict=True))
+    defaults |= {arg.arg: default for arg, default in zip(asked.kwonlyargs, asked.kw_defaults, strict=True)}
+    for argument, default in defaults.items():
+        shown = ast.literal_eval(default)
+        assert shown == known[argument].default or (
+            shown is ... and argument in ("max_tokens_per_gpu", "ckpt_output_dir")
+        )
+    assert {n for n, p in known.items() if p.default is p.empty} == {*known} - {*defaults}
+    assert ast.get_docstring(written) == inspect.getdoc(function)
 
 
 def test_importing_the_hub_imports_nothing_heavy():
