@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training_hub import AlgorithmRegistry, Availability, plugins
+from training_hub import AlgorithmRegistry, Availability
+from training_hub.plugins import discovery
 
 HERE = Path(__file__).parent
 
@@ -23,7 +24,7 @@ def on_cpu(name: str, **variables: str) -> Iterator[None]:
         name: The backend's name, as of its entry point.
         **variables: Further environment variables that the framework wants for such a run.
     """
-    backend = plugins.load(name).backends[name]
+    backend = discovery.load(name).backends[name]
 
     def availability(self: object) -> Availability:
         return Availability(True, "on the CPU, by the tests' stand-in for CUDA")
@@ -38,15 +39,11 @@ def on_cpu(name: str, **variables: str) -> Iterator[None]:
         **variables,
     }
     before = {variable: os.environ.get(variable) for variable in variables}
-    registered = dict(AlgorithmRegistry._backends)
     os.environ.update(variables)
-    for algorithm in backend.algorithms:
-        AlgorithmRegistry.register_backend(algorithm, name, stand_in)
     try:
-        yield
+        with AlgorithmRegistry.registered(backends={(algorithm, name): stand_in for algorithm in backend.algorithms}):
+            yield
     finally:
-        AlgorithmRegistry._backends.clear()
-        AlgorithmRegistry._backends.update(registered)
         for variable, value in before.items():
             if value is None:
                 os.environ.pop(variable, None)

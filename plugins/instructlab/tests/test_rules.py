@@ -10,22 +10,54 @@ import sys
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 import torch
 
 from training_hub import AlgorithmRegistry, create_algorithm, sft
-from training_hub.backends.translation import Translation
-from training_hub.errors import BackendUnavailableError, ParameterError
-from training_hub.store.events import EventLog, read_events
-from training_hub_instructlab.arguments import DEEPSPEED, TYPES, WITHHELD, accepted
+from training_hub.plugin import (
+    BackendUnavailableError,
+    FrameworkSources,
+    ParameterError,
+    Translation,
+    devices,
+    read_events,
+)
+from training_hub.testing.jobs import make_job
+from training_hub_instructlab.arguments import CONFIG, WITHHELD, accepted, types
 from training_hub_instructlab.backend import InstructLabTrainingSFTBackend
-from training_hub_instructlab.command import ELSEWHERE, OPTIONS, SWITCHES, command
+from training_hub_instructlab.command import OPTIONS, SWITCHES, command
 from training_hub_instructlab.rows import Rows
 from training_hub_instructlab.rules import MAIN, SCHEDULERS
-from training_hub_instructlab.steps import Progress
 from training_hub_instructlab.worker import training_arguments
+
+ELSEWHERE = (
+    "data_path",
+    "max_seq_len",
+    "process_data",
+    "data_process_num_cpu_procs",
+    "chat_tmpl_path",
+    "use_legacy_tmpl",
+    "mock_data",
+    "mock_data_len",
+    "pretraining_config",
+    "lora",
+    "use_dolomite",
+    "is_padding_free",
+    "keep_last_checkpoint_only",
+    "callbacks",
+    "mlflow_tracking_uri",
+    "mlflow_experiment_name",
+    "mlflow_run_name",
+    "wandb_project",
+    "wandb_entity",
+    "wandb_run_name",
+    "tensorboard_log_dir",
+    "on_demand_checkpointing",
+)
+"""Fields of `TrainingArgs` that the script needs not: the hub does it itself, or the framework ignores them."""
 
 
 def translation(**given: Any) -> Translation:
@@ -43,7 +75,7 @@ def real(rows: Rows | None = None, **given: Any) -> Any:
     """The framework's own arguments, made by its own class."""
     found = translation(**given)
     found.raise_for_refusals()
-    return training_arguments({"arguments": found.arguments}, rows or Rows((5,) * 20))
+    return training_arguments(found.arguments["TrainingArgs"], rows or Rows((5,) * 20))
 
 
 def options(**given: Any) -> list[str]:
@@ -194,16 +226,18 @@ def test_the_types_of_further_keywords_are_those_of_the_framework() -> None:
     def plain(annotation: Any) -> Any:
         if isinstance(annotation, type) and issubclass(annotation, Enum):
             return Literal[tuple(member.value for member in annotation)]
-        return {bool | None: bool, DeepSpeedOptions: dict[str, Any]}.get(annotation, annotation)
+        return {DeepSpeedOptions: dict[str, Any]}.get(annotation, annotation)
 
+    sources = FrameworkSources()
     owned = {item.argument.rpartition(".")[2] for item in translation().items}
-    free = (
-        accepted()["TrainingArgs"] - owned - AlgorithmRegistry.get_algorithm("sft").declared().keys() - WITHHELD.keys()
-    )
-    assert {name: plain(TrainingArgs.model_fields[name].annotation) for name in free} | {
-        "NEFTune_alpha": float
-    } == TYPES
-    assert {name: field.annotation for name, field in DeepSpeedOptions.model_fields.items()} == DEEPSPEED
+    declared = AlgorithmRegistry.get_algorithm("sft").declared().keys()
+    free = accepted(sources)["TrainingArgs"] - owned - declared - WITHHELD.keys()
+    found = types(sources)
+    assert {name: plain(TrainingArgs.model_fields[name].annotation) for name in free} == {n: found[n] for n in free}
+    assert found["NEFTune_alpha"] is float
+    deepspeed = sources.types_of("instructlab", CONFIG, ("DeepSpeedOptions",))
+    assert {name: field.annotation for name, field in DeepSpeedOptions.model_fields.items()} == deepspeed
+    assert not sources.unread
 
 
 @pytest.mark.parametrize("given", [{"max_grad_norm": 1.0}, {"lr_scheduler": "constant"}, {"lr_scheduler_kwargs": None}])
@@ -259,14 +293,16 @@ def test_the_frameworks_own_trackers_stay_off(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_warned_of_where_that_is_asked_for(loss: float, tmp_path: Path) -> None:
-    from training_hub_instructlab.reporting import Reporter
+    from training_hub_instructlab.loop import Loop
 
-    log = EventLog(tmp_path / "events.jsonl")
-    progress = Progress(rows=5, effective_batch_size=2, num_epochs=2, done=4)
-    reporter = Reporter(log, progress, Rows((5,) * 5), {"on_nan": "warn", "seed": 1}, True, 1, None)
-    reporter.check(1.5)
-    reporter.check(loss)
-    [warning] = read_events(log.path)
+    arguments = {"TrainingArgs": {"ckpt_output_dir": "w"}}
+    job = make_job(tmp_path, arguments=arguments, on_nan="warn", seed=1, effective_batch_size=2, num_epochs=2)
+    loop = Loop(job, Rows((5,) * 5))
+    loop.progress.done = 4
+    loop.accelerator = SimpleNamespace(optimizer=SimpleNamespace(param_groups=[{"lr": 1e-3}]))
+    for loop.context.loss in (1.5, loss):
+        loop.fire("on_pre_optimizer_step")
+    [warning] = read_events(job.directory.events)
     assert (warning["event"], warning["step"]) == ("warning", 5)
     order = torch.randperm(5, generator=torch.Generator().manual_seed(1 + 1)).tolist()
     assert warning["message"].endswith(f": {order[2] + 1}, {order[3] + 1}")
@@ -279,8 +315,6 @@ def test_translation_is_the_same_twice_and_writes_nothing(tmp_path: Path, monkey
 
 
 def test_without_a_gpu_it_says_so_and_imports_nothing_heavy() -> None:
-    from training_hub.backends.devices import devices
-
     if devices().kind == "cuda":
         pytest.skip("there is a GPU")
     with pytest.raises(BackendUnavailableError, match="needs an NVIDIA GPU, and there is .* backend 'trl' needs none"):
@@ -294,7 +328,7 @@ def test_without_a_gpu_it_says_so_and_imports_nothing_heavy() -> None:
     assert found.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("release", ["0.15.3", "0.17.0", "1.0.0"])
+@pytest.mark.parametrize("release", ["0.15.3", "0.16.1", "0.17.0", "1.0.0"])
 def test_an_unsupported_release_of_the_framework_is_named(
     release: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,9 +337,8 @@ def test_an_unsupported_release_of_the_framework_is_named(
     metadata.write_text(f"Metadata-Version: 2.1\nName: instructlab-training\nVersion: {release}\n")
     monkeypatch.syspath_prepend(tmp_path)
     reason = InstructLabTrainingSFTBackend().availability().reason
-    assert reason.startswith(
-        f"instructlab-training {release} is installed, and this plugin was written for >=0.16 and <0.17"
-    )
+    assert reason.startswith(f"instructlab-training {release} is installed, and training-hub-instructlab ")
+    assert reason.endswith(" needs <0.17,>=0.16.2: pip install training-hub-instructlab")
 
 
 def test_a_refused_keyword_stops_the_call_before_anything_is_written(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+from training_hub.backends.devices import Devices
 
 
 def installation_problem(distribution: str) -> str | None:
@@ -17,6 +20,18 @@ def installation_problem(distribution: str) -> str | None:
     if problems := unmet(distribution, also_missing=True):
         return f"{'; '.join(problems)}: pip install {distribution}"
     return None
+
+
+def liger_problem(here: Devices, distribution: str) -> str | None:
+    """Why Liger's kernels, which `use_liger` asks for, cannot be had; None where they can.
+
+    Args:
+        here: The devices that are trained on.
+        distribution: A plugin's own package, whose extra `liger` brings them.
+    """
+    if here.kind != "cuda":
+        return f"Liger's kernels need a GPU, and there is {here}"
+    return None if find_spec("liger_kernel") else f'liger-kernel is not installed: pip install "{distribution}[liger]"'
 
 
 def unmet(distribution: str, *names: str, also_missing: bool = False) -> list[str]:

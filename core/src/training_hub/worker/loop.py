@@ -186,7 +186,7 @@ class FrameworkLoop:
         """Training has ended: put the model in its place, and let the ranks meet a last time.
 
         Args:
-            written: The model of the end, where the framework has written one; a checkpoint of the last step serves, too.
+            written: The model of the end, where the framework wrote one; a checkpoint of the last step serves, too.
         """
         checkpoint = None
         if self.main:

@@ -6,28 +6,10 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from training_hub.backends.framework_arguments import fields_of
-from training_hub.errors import nearest
-from training_hub.parameters import Parameters
-from training_hub.parameters.description import misfit
+from training_hub.plugin import FrameworkSources, Parameters, misfit, nearest
 from training_hub_instructlab.rules import MAIN
 
-TYPES: Mapping[str, Any] = {
-    "log_level": Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
-    "distributed_backend": Literal["fsdp", "deepspeed"],
-    "deepspeed_options": dict[str, Any],
-    "disable_flash_attn": bool,
-    "NEFTune_alpha": float,
-}
-"""What the framework takes for each further keyword, as it would itself say only in the processes of the run."""
-DEEPSPEED: Mapping[str, Any] = {
-    "cpu_offload_optimizer": bool | None,
-    "cpu_offload_optimizer_ratio": float,
-    "cpu_offload_optimizer_pin_memory": bool | None,
-    "save_samples": int | None,
-}
-"""The same for the keys of `deepspeed_options`."""
-
+CONFIG = "training/config.py"
 _TEMPLATE = (
     "conversations are written with the chat template in the model's directory; put yours there: chat_template.jinja"
 )
@@ -36,12 +18,8 @@ _IDLE = "the framework has the option and no longer acts on it"
 WITHHELD: Mapping[str, str] = {
     "process_data": "the hub makes the tokens and labels, the same as for every backend",
     "data_process_num_cpu_procs": "the hub makes the tokens and labels",
-    "chat_tmpl_path": _TEMPLATE,
-    "use_legacy_tmpl": _TEMPLATE,
-    "mock_data": _IDLE,
-    "mock_data_len": _IDLE,
-    "is_padding_free": _IDLE,
-    "use_dolomite": _IDLE,
+    **dict.fromkeys(("chat_tmpl_path", "use_legacy_tmpl"), _TEMPLATE),
+    **dict.fromkeys(("mock_data", "mock_data_len", "is_padding_free", "use_dolomite"), _IDLE),
     "adamw_betas": "give beta1 and beta2 instead",
     "pretraining_config": "give is_pretraining, block_size and document_column_name instead",
     "on_demand_checkpointing": "every run saves its full state and ends when SIGTERM, SIGINT or a callback asks for it",
@@ -52,42 +30,48 @@ WITHHELD: Mapping[str, str] = {
 """Arguments that are not to be given as further keywords, and why or what instead."""
 
 
-def accepted() -> dict[str, frozenset[str]]:
+def accepted(sources: FrameworkSources) -> dict[str, frozenset[str]]:
     """Further keywords by the class that takes them."""
+    fields = sources.fields_of("instructlab", CONFIG, ("TrainingArgs",))
+    return {"TrainingArgs": fields - {"model_config"}, MAIN: frozenset({"NEFTune_alpha"})}
+
+
+def types(sources: FrameworkSources) -> dict[str, Any]:
+    """What the framework takes for each further keyword, as it would itself say only in the processes of the run."""
     return {
-        "TrainingArgs": fields_of("instructlab", "training/config.py", ("TrainingArgs",)) - {"model_config"},
-        MAIN: frozenset({"NEFTune_alpha"}),
+        **sources.types_of("instructlab", CONFIG, ("TrainingArgs",)),
+        "distributed_backend": Literal["fsdp", "deepspeed"],
+        "deepspeed_options": dict[str, Any],
+        "NEFTune_alpha": float,
     }
 
 
-def further_problems(parameters: Parameters) -> Iterator[str]:
+def problems(parameters: Parameters, sources: FrameworkSources) -> Iterator[str]:
     """What is wrong with further keywords that the framework knows."""
-    further = parameters.backend_kwargs
-    deepspeed = further.get("distributed_backend") == "deepspeed"
+    given = parameters.backend_kwargs
+    deepspeed = given.get("distributed_backend") == "deepspeed"
     if deepspeed and find_spec("deepspeed") is None:
         yield (
             "distributed_backend='deepspeed': deepspeed is not installed: "
             'pip install "training-hub-instructlab[deepspeed]"'
         )
-    if further.get("disable_flash_attn") is False and find_spec("flash_attn") is None:
+    if given.get("disable_flash_attn") is False and find_spec("flash_attn") is None:
         yield (
             "disable_flash_attn=False: flash-attn is not installed; leave it out, or "
             'pip install "training-hub-instructlab[cuda]"'
         )
-    if "deepspeed_options" in further:
+    if "deepspeed_options" in given:
         if not deepspeed:
             yield "deepspeed_options without distributed_backend='deepspeed': nothing would come of it; give both"
-        yield from _deepspeed_problems(further["deepspeed_options"])
+        yield from _deepspeed_problems(given["deepspeed_options"], sources)
     if deepspeed and parameters["fsdp_options"]:
         yield "fsdp_options with distributed_backend='deepspeed': give deepspeed_options, or leave DeepSpeed out"
 
 
-def _deepspeed_problems(given: Any) -> Iterator[str]:
-    if not isinstance(given, Mapping):
-        return
-    known = fields_of("instructlab", "training/config.py", ("DeepSpeedOptions",))
-    for key, value in given.items():
+def _deepspeed_problems(given: Any, sources: FrameworkSources) -> Iterator[str]:
+    known = sources.types_of("instructlab", CONFIG, ("DeepSpeedOptions",))
+    for key, value in given.items() if known and isinstance(given, Mapping) else ():
         if key not in known:
             yield f"deepspeed_options: {key!r} is none of {', '.join(sorted(known))}{nearest(str(key), known)}"
-        elif problem := misfit(value, DEEPSPEED.get(key, Any)):
+        elif problem := misfit(value, known[key]):
             yield f"deepspeed_options: {key}: {problem}"

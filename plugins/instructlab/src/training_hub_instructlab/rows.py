@@ -8,17 +8,10 @@ hub's training rows, in the hub's order, and the hub's validation rows.
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from training_hub.data import Encoded, prepare_job, write_processed
-from training_hub.errors import ModelNotFoundError
-from training_hub.store.directory import RunDirectory, read_json, write_json
-from training_hub.store.events import EventLog
-from training_hub.worker.failure import recorded_failure
+from training_hub.plugin import EventLog, Job, read_json, run_worker, write_json, write_rows
 
 FILE = "data.jsonl"
 SUMMARY = "rows.json"
@@ -51,47 +44,19 @@ class Rows:
         return cls(tuple(found["lengths"]), found["validation"], found["validation_tokens"])
 
 
-def make_rows(job: dict[str, Any], events: EventLog) -> Rows:
+def make_rows(job: Job) -> None:
     """Turn the dataset into tokens and labels, and write them for the framework.
 
     Raises:
         UserError: A row cannot be encoded, or none is short enough.
     """
-    from transformers import AutoTokenizer
-
-    values, directory = job["values"], Path(job["data_directory"])
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(values["model_path"], trust_remote_code=values["trust_remote_code"])
-    except OSError as error:
-        raise ModelNotFoundError(f"model_path={values['model_path']}: {error}") from error
-    prepared = prepare_job(job, tokenizer)
-    train, validation = _Counted(prepared.train), _Counted(prepared.validation or ())
-    write_processed(train, directory / FILE)
-    if prepared.validation is not None:
-        write_processed(validation, directory / "validation.jsonl")
-    for side in filter(None, (prepared.train, prepared.validation)):
-        for warning in side.report.warnings:
-            events.emit("warning", message=warning)
-    rows = Rows(tuple(train.lengths), len(validation.lengths), validation.trained_tokens)
-    if rows.validation:
-        _merge(directory / FILE, directory / "validation.jsonl", rows, values["seed"])
-    write_json(directory / SUMMARY, asdict(rows))
-    return rows
-
-
-class _Counted:
-    """Rows that are counted while they are read."""
-
-    def __init__(self, rows: Iterable[Encoded]) -> None:
-        self.rows = rows
-        self.lengths: list[int] = []
-        self.trained_tokens = 0
-
-    def __iter__(self) -> Iterator[Encoded]:
-        for row in self.rows:
-            self.lengths.append(len(row.input_ids))
-            self.trained_tokens += row.trained_tokens
-            yield row
+    train, validation = job.data_directory / FILE, job.data_directory / "validation.jsonl"
+    lengths, held_back = write_rows(job, EventLog(job.directory.events), train, validation)
+    rows = Rows(tuple(lengths))
+    if held_back:
+        rows = Rows(tuple(lengths), held_back.rows, held_back.trained_tokens)
+        _merge(train, validation, rows, job.parameters["seed"])
+    write_json(job.data_directory / SUMMARY, asdict(rows))
 
 
 def _merge(train: Path, validation: Path, rows: Rows, seed: int) -> None:
@@ -123,12 +88,5 @@ def _line_starts(path: Path) -> list[int]:
     return starts
 
 
-def main() -> None:
-    job = read_json(Path(sys.argv[1]))
-    directory = RunDirectory(Path(job["directory"]))
-    with recorded_failure(directory.logs):
-        make_rows(job, EventLog(directory.events))
-
-
 if __name__ == "__main__":
-    main()
+    run_worker(make_rows)
