@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from training_hub.backends.devices import Devices, devices
     from training_hub.backends.framework_arguments import FrameworkSources
     from training_hub.backends.hub_rules import hub_rules
-    from training_hub.backends.installation import installation_problem, unmet
+    from training_hub.backends.installation import installation_problem, liger_problem, unmet
     from training_hub.backends.job import Job
     from training_hub.backends.run import Run
     from training_hub.backends.schedules import schedule_problem
@@ -35,7 +35,15 @@ if TYPE_CHECKING:
     )
     from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
     from training_hub.data.encode import Encoded, Encoder
-    from training_hub.data.formats import Conversation, DatasetOptions, Message, RowError, checked_messages
+    from training_hub.data.formats import (
+        Conversation,
+        DatasetOptions,
+        Message,
+        RowError,
+        checked_messages,
+        checked_tools,
+        checked_turns,
+    )
     from training_hub.data.prepare import Prepared, Report, Rows
     from training_hub.data.processed import write_processed
     from training_hub.data.row_format import EncodedRow, RowFormat
@@ -70,7 +78,7 @@ if TYPE_CHECKING:
         Torchrun,
         Validation,
     )
-    from training_hub.parameters.lora import Adapter, MicroBatches, Quantisation, Saving
+    from training_hub.parameters.lora import LORA_CONTRADICTIONS, Adapter, MicroBatches, Quantisation, Saving
     from training_hub.parameters.resolution import Contradiction, Parameters
     from training_hub.plugins.hookspecs import hookimpl
     from training_hub.store.checkpoints import Checkpoint
@@ -128,6 +136,7 @@ _HOMES = {
     "HUB_FORMATS": "training_hub.algorithms.base",
     "Item": "training_hub.backends.translation",
     "Job": "training_hub.backends.job",
+    "LORA_CONTRADICTIONS": "training_hub.parameters.lora",
     "LaunchPlan": "training_hub.launchers.plan",
     "Message": "training_hub.data.formats",
     "MicroBatches": "training_hub.parameters.lora",
@@ -177,6 +186,8 @@ _HOMES = {
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
     "checked_messages": "training_hub.data.formats",
+    "checked_tools": "training_hub.data.formats",
+    "checked_turns": "training_hub.data.formats",
     "data_directory": "training_hub.store.directory",
     "devices": "training_hub.backends.devices",
     "end_of_text": "training_hub.data.tokenizer",
@@ -185,6 +196,7 @@ _HOMES = {
     "hub_rules": "training_hub.backends.hub_rules",
     "installation_problem": "training_hub.backends.installation",
     "launch": "training_hub.launchers.local",
+    "liger_problem": "training_hub.backends.installation",
     "load_tokenizer": "training_hub.worker.rows",
     "misfit": "training_hub.parameters.description",
     "nearest": "training_hub.errors",
@@ -251,6 +263,7 @@ __all__ = [
     "HUB_FORMATS",
     "Item",
     "Job",
+    "LORA_CONTRADICTIONS",
     "LaunchPlan",
     "Message",
     "MicroBatches",
@@ -300,6 +313,8 @@ __all__ = [
     "by_hub",
     "check_finite",
     "checked_messages",
+    "checked_tools",
+    "checked_turns",
     "data_directory",
     "devices",
     "end_of_text",
@@ -308,6 +323,7 @@ __all__ = [
     "hub_rules",
     "installation_problem",
     "launch",
+    "liger_problem",
     "load_tokenizer",
     "misfit",
     "nearest",
