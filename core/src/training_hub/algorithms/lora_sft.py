@@ -1,6 +1,5 @@
 """Supervised fine-tuning through low-rank adapters."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
@@ -9,7 +8,7 @@ from typing_extensions import TypedDict
 from training_hub.algorithms.base import Algorithm
 from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import Common, FilePath
-from training_hub.parameters.lora import Adapter, MicroBatches, Quantisation, Saving
+from training_hub.parameters.lora import LORA_CONTRADICTIONS, Adapter, MicroBatches, Quantisation, Saving
 from training_hub.parameters.resolution import Contradiction
 from training_hub.plugins.catalog import RECOMMENDED
 
@@ -43,33 +42,13 @@ class LoRAParameters(Common, Adapter, Quantisation, MicroBatches, Saving, Rows, 
     """Parameters of `lora_sft`."""
 
 
-def _exclusive(first: str, second: str, why: str) -> Contradiction:
-    def check(values: Mapping[str, Any]) -> str | None:
-        return f"{first} and {second} contradict each other: {why}" if values[first] and values[second] else None
-
-    return check
-
-
-def _merged_needs_saved(values: Mapping[str, Any]) -> str | None:
-    off = next((name for name in ("save_model", "save_final_checkpoint") if not values[name]), None)
-    if not (values["save_merged_model"] and off):
-        return None
-    return f"save_merged_model with {off}=False contradict each other: the saved adapter is what is merged"
-
-
 class LoRASFTAlgorithm(Algorithm):
     """Supervised fine-tuning of low-rank adapters (LoRA, arXiv:2106.09685; QLoRA, arXiv:2305.14314)."""
 
     name: ClassVar[str] = "lora_sft"
     parameters: ClassVar[type] = LoRAParameters
     defaults: ClassVar[dict[str, Any]] = {"learning_rate": 2e-4}
-    contradictions: ClassVar[tuple[Contradiction, ...]] = (
-        _exclusive("load_in_4bit", "load_in_8bit", "give one of them"),
-        _exclusive("bf16", "fp16", "give one of them"),
-        _exclusive("eval_data_path", "validation_split", "both say which rows to validate on; give one of them"),
-        _merged_needs_saved,
-        _exclusive("eval_steps", "validation_frequency", "both say how often to validate; give one of them"),
-    )
+    contradictions: ClassVar[tuple[Contradiction, ...]] = LORA_CONTRADICTIONS
     recommended_backends: ClassVar[tuple[str, ...]] = RECOMMENDED["lora_sft"]
     positional: ClassVar[tuple[str, ...]] = (
         "model_path",

@@ -40,10 +40,15 @@ def processes(parameters: Parameters, devices: Devices) -> int:
     return int(asked)
 
 
-def plan_batches(parameters: Parameters, world_size: int) -> BatchPlan:
+def plan_batches(parameters: Parameters, world_size: int, *, sequences: int = 1) -> BatchPlan:
     """Cut the effective batch for `world_size` processes.
 
     Without micro-batches given, a forward pass takes as many rows as `max_tokens_per_gpu` holds at the longest length.
+
+    Args:
+        parameters: Those of the run.
+        world_size: Processes that train, on all nodes.
+        sequences: Sequences that a row has; a pair has two.
 
     Raises:
         ParameterError: The numbers given do not multiply to the effective batch.
@@ -69,7 +74,7 @@ def plan_batches(parameters: Parameters, world_size: int) -> BatchPlan:
     if steps:
         micro = share // steps
     elif not micro:
-        micro = _largest_divisor(share, parameters["max_tokens_per_gpu"] // row_length(parameters))
+        micro = _largest_divisor(share, parameters["max_tokens_per_gpu"] // (sequences * row_length(parameters)))
     return BatchPlan(effective, micro, share // micro, world_size)
 
 

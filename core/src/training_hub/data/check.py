@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 
 from training_hub.data.files import Row, dataset_file, read_rows
-from training_hub.data.formats import IGNORED, Conversation, DatasetOptions, Processed, RowError, convert, detect
+from training_hub.data.formats import BUILTIN, IGNORED, DatasetOptions, Processed, RowError, convert, detect
 from training_hub.data.row_format import FormatChoice
 from training_hub.errors import DatasetError, DatasetNotFoundError
 
@@ -23,7 +23,7 @@ class DatasetSummary:
     rows: int
     fingerprint: str
     with_tools: int = 0
-    """Conversations that offer tools or call them, which not every chat template can write."""
+    """Rows that offer tools or call them, which not every chat template can write."""
     first_with_tools: str = ""
 
 
@@ -111,7 +111,8 @@ class _Checker:
             return str(error)
         if not self.format:
             self.format, self.first = form, str(row.place)
-        if isinstance(example, Conversation) and (example.tools or any("tool_calls" in m for m in example.messages)):
+        found = (self.formats or BUILTIN).named(form)
+        if found is not None and found.offers_tools(example):
             self.with_tools += 1
             self.tools_at = self.tools_at or str(row.place)
         return None

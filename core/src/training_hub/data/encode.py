@@ -47,11 +47,16 @@ class Encoder:
         self.tokenizer = tokenizer
         self._turns = Turns(tokenizer)
         self._added: dict[int, str] | None = None
+        self._warnings: dict[str, None] = {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about the data or the template, each said once."""
-        return tuple(self._turns.warnings)
+        return (*self._turns.warnings, *self._warnings)
+
+    def warn(self, message: str) -> None:
+        """Let the user know of something once, however often it is said."""
+        self._warnings[message] = None
 
     def encode(self, example: Example, place: object) -> Encoded:
         """The example's tokens and labels; `place` names the row in an error."""

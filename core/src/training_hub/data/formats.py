@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
@@ -196,17 +196,16 @@ def _sharegpt(row: dict[str, Any], options: DatasetOptions) -> Conversation:
     if field is None:
         missing = _missing(options, "field_messages", "conversations")
         raise RowError(f"{missing}; expected a list of {{'from': ..., 'value': ...}}")
-    turns = _list_of_turns(row[field], field)
-    messages = _leading_system(row)
-    for number, turn in enumerate(turns):
-        where = f"{field}[{number}]"
-        if not isinstance(turn, dict):
-            raise RowError(f"{where} is {_kind(turn)}; expected {{'from': ..., 'value': ...}}")
-        messages.append(_sharegpt_message(turn, where))
-    return _conversation(messages, row, options)
+    return _conversation([*_leading_system(row), *_sharegpt_messages(row[field], field)], row, options)
 
 
-def _sharegpt_message(turn: dict[str, Any], where: str) -> Message:
+def _sharegpt_messages(value: object, field: str) -> list[Message]:
+    return [_sharegpt_message(turn, f"{field}[{number}]") for number, turn in enumerate(_list_of_turns(value, field))]
+
+
+def _sharegpt_message(turn: object, where: str) -> Message:
+    if not isinstance(turn, dict):
+        raise RowError(f"{where} is {_kind(turn)}; expected {{'from': ..., 'value': ...}}")
     source = turn.get("from")
     value = turn.get("value")
     if source == "function_call":
@@ -318,6 +317,9 @@ class _BuiltIn(RowFormat):
 
     offsets: ClassVar[bool] = True
     """Whether the tokenizer must say which characters a token stands for."""
+
+    def offers_tools(self, example: Example) -> bool:
+        return isinstance(example, Conversation) and bool(example.tools or _calls_tools(example.messages))
 
     def require(self, tokenizer: Tokenizer) -> None:
         if self.conversation:
@@ -457,7 +459,7 @@ def _conversation(
         )
     if not trained:
         raise RowError("no assistant turn to train on; expected at least one message with role 'assistant'")
-    return Conversation(tuple(messages), trained, _tools(row))
+    return Conversation(tuple(messages), trained, checked_tools(row))
 
 
 def checked_messages(value: object, field: str) -> list[Message]:
@@ -467,6 +469,15 @@ def checked_messages(value: object, field: str) -> list[Message]:
         RowError: One is wrong; the error says which and how.
     """
     return [_message(item, f"{field}[{number}]") for number, item in enumerate(_list_of_turns(value, field))]
+
+
+def checked_turns(value: object, field: str) -> list[Message]:
+    """The turns in a row's field as messages: messages, or ShareGPT's `from` and `value`, as the first of them has.
+
+    Raises:
+        RowError: One is wrong; the error says which and how.
+    """
+    return _sharegpt_messages(value, field) if _is_sharegpt(value) else checked_messages(value, field)
 
 
 def _list_of_turns(value: object, field: str) -> list[object]:
@@ -550,7 +561,12 @@ def _tool_call(call: object, where: str) -> Message:
     return {"type": "function", **kept, "function": {**rest, "arguments": arguments}}
 
 
-def _tools(row: dict[str, Any]) -> tuple[Message, ...]:
+def checked_tools(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The tools that a row offers under `tools`, as a list or as JSON, checked one by one and brought to one form.
+
+    Raises:
+        RowError: One is wrong; the error says which and how.
+    """
     tools = row.get("tools")
     if isinstance(tools, str) and tools.strip():
         tools, problem = parse_json(tools)
@@ -561,6 +577,10 @@ def _tools(row: dict[str, Any]) -> tuple[Message, ...]:
     if not isinstance(tools, list):
         raise RowError(f"'tools' is {_kind(tools)}; expected a list of tool definitions")
     return tuple(_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools))
+
+
+def _calls_tools(messages: Iterable[Message]) -> bool:
+    return any("tool_calls" in message for message in messages)
 
 
 def _tool(tool: object, where: str) -> Message:

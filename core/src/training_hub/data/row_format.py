@@ -60,6 +60,10 @@ class RowFormat(ABC):
             RowError: What is wrong with it, and what was expected; the hub adds file and line.
         """
 
+    def offers_tools(self, example: Any) -> bool:
+        """Whether an example offers tools or calls them, which not every chat template can write."""
+        return False
+
     def require(self, tokenizer: Tokenizer) -> None:  # noqa: B027 - most forms need nothing
         """Refuse, before any row is encoded, a tokenizer that lacks what the form needs.
 

@@ -1,11 +1,13 @@
 """The parameters of adapters, of quantised base models, and of what is saved by steps: for any algorithm."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval
 from typing_extensions import TypedDict
 
 from training_hub.parameters.declaration import Param
+from training_hub.parameters.resolution import Contradiction
 
 
 class Adapter(TypedDict, total=False):
@@ -68,3 +70,28 @@ class Saving(TypedDict, total=False):
     save_total_limit: Annotated[int | None, Ge(1), Param(None, "Most checkpoints kept, the oldest deleted first.")]
     save_model: Annotated[bool, Param(True, "Save the adapter when training ends.")]
     save_merged_model: Annotated[bool, Param(False, "Also save the base model with the adapter merged in.")]
+
+
+def _exclusive(first: str, second: str, why: str) -> Contradiction:
+    def check(values: Mapping[str, Any]) -> str | None:
+        both = values.get(first) and values.get(second)
+        return f"{first} and {second} contradict each other: {why}" if both else None
+
+    return check
+
+
+def _merged_needs_saved(values: Mapping[str, Any]) -> str | None:
+    off = next((name for name in ("save_model", "save_final_checkpoint") if not values.get(name, True)), None)
+    if not (values.get("save_merged_model") and off):
+        return None
+    return f"save_merged_model with {off}=False contradict each other: the saved adapter is what is merged"
+
+
+LORA_CONTRADICTIONS: tuple[Contradiction, ...] = (
+    _exclusive("load_in_4bit", "load_in_8bit", "give one of them"),
+    _exclusive("bf16", "fp16", "give one of them"),
+    _exclusive("eval_data_path", "validation_split", "both say which rows to validate on; give one of them"),
+    _merged_needs_saved,
+    _exclusive("eval_steps", "validation_frequency", "both say how often to validate; give one of them"),
+)
+"""What contradicts itself in these groups, for an algorithm that takes them all, and `eval_data_path` besides."""
