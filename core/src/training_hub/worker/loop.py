@@ -129,7 +129,15 @@ class FrameworkLoop:
         if warning := check_finite(loss, step, self.order.rows_of(step), self.job.parameters["on_nan"]):
             self.reporter.warn(warning, step)
 
-    def step(self, *, loss: float, learning_rate: float, grad_norm: float | None, framework: Any = None) -> None:
+    def step(
+        self,
+        *,
+        loss: float,
+        learning_rate: float,
+        grad_norm: float | None,
+        framework: Any = None,
+        **figures: float | None,
+    ) -> None:
         """Tell of the step that is done; see `StepReporter.step`."""
         self.reporter.step(
             self.progress.done,
@@ -140,6 +148,7 @@ class FrameworkLoop:
             grad_norm=grad_norm,
             tokens=self.tokens,
             framework=framework,
+            **figures,
         )
 
     def obey(self, optimizer: Any, schedule: Any, *, over: bool = False) -> Orders:
