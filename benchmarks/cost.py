@@ -118,7 +118,7 @@ def measure(
     Returns:
         The median ratio.
     """
-    from training_hub.reading.curves import loss_curves
+    from training_hub.reading.curves import run_curves
     from training_hub.testing.toy import conversations, make_model, write_rows
 
     backend, algorithm, direct, own = PLUGINS[plugin]
@@ -151,7 +151,7 @@ def measure(
         sides = (("hub", hub), ("direct", directly))[:: 1 if pair % 2 else -1]
         seconds = {name: side(base / f"{pair}-{name}") for name, side in sides}
         ratios.append(seconds["hub"] / seconds["direct"])
-        one, other = loss_curves([base / f"{pair}-hub", base / f"{pair}-direct"], labels=["hub", "direct"])
+        one, other = run_curves([base / f"{pair}-hub", base / f"{pair}-direct"], labels=["hub", "direct"])
         apart = max(abs(a - b) for (_, a), (_, b) in zip(one.training, other.training, strict=True))
         print(
             f"hub {seconds['hub']:.1f} s, direct {seconds['direct']:.1f} s, ratio {ratios[-1]:.3f}; "

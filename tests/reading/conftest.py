@@ -13,6 +13,14 @@ from training_hub.store.events import EventLog
 
 MakeRun = Callable[..., Path]
 
+FIGURES = {
+    "loss": {"unit": "nats a pair", "less_is_better": True},
+    "reward_margin": {"unit": "nats", "less_is_better": False},
+    "reward_accuracy": {"unit": "", "less_is_better": False},
+    "distance": {"unit": "nats a token", "less_is_better": None},
+}
+"""As the manifest of an algorithm that learns from pairs describes them."""
+
 
 def manifest(**parts: Any) -> dict[str, Any]:
     return {
@@ -66,6 +74,36 @@ def make_run(tmp_path: Path) -> MakeRun:
         elif end == "fail":
             log.emit("fail", error="ValueError", message="no")
         (path / "run.json").write_text(json.dumps(manifest(**parts)), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_pairs(tmp_path: Path) -> MakeRun:
+    """A run whose algorithm has figures of its own."""
+
+    def make(
+        name: str = "pairs",
+        margins: tuple[float | None, ...] = (0.0, 0.5, 0.25),
+        validations: bool = True,
+        **parts: Any,
+    ) -> Path:
+        path = tmp_path / name
+        path.mkdir(parents=True)
+        log = EventLog(path / "events.jsonl")
+        most = len(margins)
+        log.emit("start", schema=1, algorithm="dpo", backend="trl", rows=20, max_steps=most, resumed_from=None)
+        for step, margin in enumerate(margins, 1):
+            loss = 0.7 - 0.1 * step
+            own = {} if margin is None else {"reward_margin": margin, "reward_accuracy": step / most, "distance": 2e5}
+            log.emit("step", step=step, max_steps=most, epoch=step / most, loss=loss, tokens=100 * step, **own)
+            if validations:
+                log.emit("eval", step=step, epoch=step / most, validation_loss=loss, validation_reward_margin=-step / 4)
+        log.emit("end", state="completed", metrics={})
+        (path / "run.json").write_text(
+            json.dumps(manifest(algorithm="dpo", figures=FIGURES, **parts)), encoding="utf-8"
+        )
         return path
 
     return make

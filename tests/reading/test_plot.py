@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from training_hub.errors import ExtraMissingError, ParameterError, RunNotFoundError
-from training_hub.reading.curves import loss_curves
+from training_hub.reading.curves import run_curves
 from training_hub.reading.thinning import averaged, thinned
 
 
 def test_training_and_validation_of_several_runs(make_run: Any) -> None:
-    one, other = loss_curves([make_run("a"), make_run("b", losses=(9.0, 8.0))], labels=["first", "second"])
+    one, other = run_curves([make_run("a"), make_run("b", losses=(9.0, 8.0))], labels=["first", "second"])
     assert (one.label, other.label) == ("first", "second")
     assert one.training == [(1, 3.0), (2, 2.0), (3, 1.5)]
     assert one.validation == [(1, 3.1), (2, 2.1), (3, 1.6)]
@@ -23,16 +23,16 @@ def test_training_and_validation_of_several_runs(make_run: Any) -> None:
 
 
 def test_against_tokens_and_time(make_run: Any) -> None:
-    (curve,) = loss_curves([make_run()], against="tokens")
+    (curve,) = run_curves([make_run()], against="tokens")
     assert [x for x, _ in curve.training] == [100, 200, 300]
     assert [x for x, _ in curve.validation] == [100, 200, 300]
-    (curve,) = loss_curves([make_run("b")], against="time")
+    (curve,) = run_curves([make_run("b")], against="time")
     assert 0 <= curve.training[0][0] <= curve.training[-1][0] < 10
 
 
 def test_runs_of_one_name_are_told_apart(make_run: Any) -> None:
     paths = [make_run("a/out"), make_run("b/out"), make_run("c")]
-    assert [curve.label for curve in loss_curves(paths)] == [str(paths[0]), str(paths[1]), "c"]
+    assert [curve.label for curve in run_curves(paths)] == [str(paths[0]), str(paths[1]), "c"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_runs_of_one_name_are_told_apart(make_run: Any) -> None:
 )
 def test_arguments_that_do_not_fit(arguments: dict[str, Any], said: str, make_run: Any) -> None:
     with pytest.raises(ParameterError, match=said):
-        loss_curves([make_run()], **arguments)
+        run_curves([make_run()], **arguments)
 
 
 def test_what_a_file_does_not_tell_is_said(tmp_path: Path, make_run: Any) -> None:
@@ -55,11 +55,11 @@ def test_what_a_file_does_not_tell_is_said(tmp_path: Path, make_run: Any) -> Non
     state.write_text('{"log_history": [{"loss": 2.0, "step": 1}, {"loss": 1.0, "step": 2}]}')
     for against in ("tokens", "time"):
         with pytest.raises(ParameterError, match=f"does not tell of {against}; plot it against steps"):
-            loss_curves([state], against=against)
+            run_curves([state], against=against)
     with pytest.raises(ParameterError, match="no loss yet"):
-        loss_curves([make_run(losses=())])
+        run_curves([make_run(losses=())])
     with pytest.raises(ParameterError, match="no run"):
-        loss_curves([])
+        run_curves([])
 
 
 def test_smoothing_is_not_drawn_towards_zero_and_survives_nan() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from training_hub.errors import ParameterError
 from training_hub.parameters.declaration import Parameter, declared, merged
 from training_hub.parameters.resolution import Contradiction, Parameters, resolve
-from training_hub.store.figure import Figure
+from training_hub.store.figure import NO_FIGURES, Figure
 
 if TYPE_CHECKING:
     from training_hub.backends.base import Backend
@@ -77,6 +77,8 @@ class Algorithm:
             return f"it does not declare {', '.join(missing)}: let its parameters inherit from Essentials"
         if unknown := [name for name in cls.positional if name not in own]:
             return f"its positional parameters name {', '.join(unknown)}, which it does not declare"
+        if odd := [figure for figure in cls.figures if not isinstance(figure, Figure) or figure.name in NO_FIGURES]:
+            return f"its figures have {odd[0]!r}: expected a Figure, of another name than what events have besides"
         if not cls.row_formats:
             return "it names no row_formats: say which forms of rows it learns from"
         return None

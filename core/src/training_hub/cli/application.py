@@ -213,9 +213,13 @@ def plot(
     directories: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Runs, or metrics files of a framework alone.")
     ],
+    figure: Annotated[
+        str, typer.Option("--figure", metavar="NAME", help="What to plot of them.", show_default=True)
+    ] = "loss",
     output: Annotated[
-        Path, typer.Option("--output", metavar="FILE", help="A .png or .svg file to write.", show_default=True)
-    ] = Path("loss.png"),
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="A .png or .svg file to write; the figure's name with .png."),
+    ] = None,
     against: Annotated[
         str, typer.Option("--against", metavar="WORD", help="steps, tokens or time.", show_default=True)
     ] = "steps",
@@ -226,14 +230,15 @@ def plot(
         list[str] | None, typer.Option("--label", metavar="TEXT", help="Name of a run; once for each, in order.")
     ] = None,
 ) -> None:
-    """Plot training and validation losses of several runs."""
+    """Plot losses, or another figure, of several runs in training and validation."""
     from typing import cast
 
     from training_hub.reading.curves import Against
     from training_hub.reading.plot import plot_loss
 
-    plot_loss(directories, labels=label or None, ema=ema, against=cast(Against, against), output=output)
-    typer.echo(str(output))
+    target = output or Path(f"{figure}.png")
+    plot_loss(directories, figure=figure, labels=label or None, ema=ema, against=cast(Against, against), output=target)
+    typer.echo(str(target))
 
 
 @app.command(cls=GroupedCommand, context_settings=SETTINGS)

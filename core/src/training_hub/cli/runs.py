@@ -16,7 +16,8 @@ from training_hub.cli.tables import console, table
 from training_hub.errors import RunFormatError, RunNotFoundError
 from training_hub.reading import as_data
 from training_hub.reading.comparison import compare
-from training_hub.reading.figures import count_text, duration_text, loss_text
+from training_hub.reading.figures import count_text, duration_text, figure_text, loss_text
+from training_hub.reading.own_figures import own_figures, values_text
 from training_hub.reading.record import STATE_COLOURS, RunRecord, find, glance, load, moment_text
 
 
@@ -139,6 +140,8 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str | Text]]:
         yield "loss", f"{_loss(history.steps['loss'][0])} at first, {_loss(loss)} at last"
     if best := history.best_validation():
         yield "validation loss", f"{loss_text(best[1])} at best, at step {best[0]}"
+    for own in own_figures(manifest.own_figures, history):
+        yield own.figure.label, values_text(own)
     if tokens := history.steps.last("tokens"):
         yield "trained tokens", count_text(tokens)
     if checkpoint := manifest.text("checkpoint"):
@@ -165,7 +168,7 @@ def _figure(name: str, value: Any) -> str:
         return "-"
     if name == "seconds":
         return f"{value:.1f}"
-    return _loss(value) if isinstance(value, float) else str(value)
+    return figure_text(value) if isinstance(value, float) else str(value)
 
 
 def _progress(run: RunRecord) -> str:

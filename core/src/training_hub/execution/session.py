@@ -133,7 +133,7 @@ class Session:
         try:
             with (
                 SignalHandler(self.control, "stop" in self.backend.controls) as interruption,
-                Console() as console,
+                Console(run.parameters.figures) as console,
                 Dispatcher(callbacks, context, self.control, failures) as dispatcher,
                 Follower(
                     directory.events,

@@ -7,6 +7,7 @@ from typing import Any
 
 from training_hub.reading.comparison import Comparison
 from training_hub.reading.history import Series
+from training_hub.reading.own_figures import OwnFigure, own_figures
 from training_hub.reading.record import RunRecord
 
 
@@ -42,9 +43,21 @@ def details(run: RunRecord) -> dict[str, Any]:
         "warnings": [vars(warned) for warned in history.warnings.values()],
         "checkpoints": [{"step": save.get("step"), "path": save.get("checkpoint")} for save in history.saves],
         "samples": history.samples,
+        "figures": {own.figure.name: _figure(own) for own in own_figures(run.manifest.own_figures, history)},
         "training": columns(history.steps),
         "validation": columns(history.evaluations),
         "manifest": run.manifest.content,
+    }
+
+
+def _figure(own: OwnFigure) -> dict[str, Any]:
+    return {
+        "unit": own.figure.unit,
+        "less_is_better": own.figure.less_is_better,
+        "first": finite(own.first),
+        "last": finite(own.last),
+        "last_validation": finite(own.validation),
+        "best": {"of": own.best_of.name, "step": own.best[0], "value": own.best[1]} if own.best else None,
     }
 
 

@@ -10,6 +10,8 @@ from html import escape
 from training_hub.reading.thinning import Point
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 34
+_NAME = 16
+"""Room for the name of the vertical axis."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class _Axis:
         return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
 
 
-def chart(title: str, lines: Sequence[Line], across: str, size: Size, marks: Sequence[float] = ()) -> str:
+def chart(title: str, lines: Sequence[Line], across: str, size: Size, marks: Sequence[float] = (), up: str = "") -> str:
     """Draw curves over one pair of axes.
 
     Args:
@@ -55,6 +57,7 @@ def chart(title: str, lines: Sequence[Line], across: str, size: Size, marks: Seq
         across: Name of the horizontal axis.
         size: Of the chart.
         marks: Where to draw vertical lines.
+        up: Name of the vertical axis; by default it has none.
 
     Returns:
         An `svg` element; empty where there is nothing to draw.
@@ -62,15 +65,18 @@ def chart(title: str, lines: Sequence[Line], across: str, size: Size, marks: Seq
     finite = [point for line in lines for point in line.points if _finite(point)]
     if not finite:
         return ""
-    right, bottom = size.width - _RIGHT, size.height - _BOTTOM
-    x = _axis([point[0] for point in finite], _LEFT, right, margin=0.0)
+    left, right, bottom = _LEFT + (_NAME if up else 0), size.width - _RIGHT, size.height - _BOTTOM
+    x = _axis([point[0] for point in finite], left, right, margin=0.0)
     y = _axis([point[1] for point in finite], bottom, _TOP, margin=0.05)
     parts = [
         *_grid(x, y, size),
         *_marks([mark for mark in marks if x.low <= mark <= x.high], x, bottom),
         *(part for line in lines for part in _curve(line, x, y)),
-        f'<text x="{(right + _LEFT) / 2:.0f}" y="{size.height - 3}" text-anchor="middle">{escape(across)}</text>',
+        f'<text x="{(right + left) / 2:.0f}" y="{size.height - 3}" text-anchor="middle">{escape(across)}</text>',
     ]
+    if up:
+        turned = f'transform="rotate(-90)" x="{-(bottom + _TOP) / 2:.0f}" y="{_NAME - 4}"'
+        parts.append(f'<text {turned} text-anchor="middle">{escape(up)}</text>')
     box = f'viewBox="0 0 {size.width} {size.height}"'
     return f'<svg {box} role="img" aria-label="{escape(title)}">{"".join(parts)}</svg>'
 
@@ -103,8 +109,8 @@ def _marks(marks: Sequence[float], x: _Axis, bottom: float) -> Iterator[str]:
 def _grid(x: _Axis, y: _Axis, size: Size) -> Iterator[str]:
     for value in ticks(y.low, y.high):
         at = y.place(value)
-        yield f'<line class="grid" x1="{_LEFT}" x2="{size.width - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        yield f'<text x="{_LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{_number(value)}</text>'
+        yield f'<line class="grid" x1="{x.begin}" x2="{x.end}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        yield f'<text x="{x.begin - 7}" y="{at + 4:.1f}" text-anchor="end">{_number(value)}</text>'
     for value in ticks(x.low, x.high, size.ticks):
         at = x.place(value)
         yield f'<text x="{at:.1f}" y="{size.height - _BOTTOM + 15}" text-anchor="middle">{_number(value)}</text>'

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from training_hub.reading.history import Series
+from training_hub.reading.own_figures import own_figures
 from training_hub.reading.record import RunRecord
+from training_hub.store.figure import LOSS
 
 ROWS = 12
 """Steps at which the losses are shown."""
@@ -73,16 +75,34 @@ def _differing(runs: Sequence[RunRecord], read: Callable[[RunRecord], Mapping[st
 
 def _outcomes(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
     best = [run.history.best_validation() for run in runs]
+    units = [run.manifest.figures[LOSS.name].unit for run in runs]
     found: dict[str, list[Any]] = {
         "state": [run.state for run in runs],
         "steps": [run.history.reached for run in runs],
+        "losses are in": units if len(set(units)) > 1 else [],
         "last loss": [run.history.steps.last("loss") for run in runs],
         "lowest validation loss": [entry[1] if entry else None for entry in best],
         "at step": [entry[0] if entry else None for entry in best],
         "trained tokens": [_whole(run.history.steps.last("tokens")) for run in runs],
         "seconds": [run.history.seconds for run in runs],
+        **_own_outcomes(runs),
     }
     return {name: values for name, values in found.items() if any(value is not None for value in values)}
+
+
+def _own_outcomes(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
+    """Figures of the algorithms' own; one that two algorithms have in different units are two."""
+    own = [own_figures(run.manifest.own_figures, run.history) for run in runs]
+    found: dict[str, list[Any]] = {}
+    for label in dict.fromkeys(each.figure.label for several in own for each in several):
+        of_runs = [next((each for each in several if each.figure.label == label), None) for several in own]
+        found |= {
+            f"last {label}": [each.last if each else None for each in of_runs],
+            f"last validation {label}": [each.validation if each else None for each in of_runs],
+            f"best {label}": [each.best[1] if each and each.best else None for each in of_runs],
+            f"best {label}, at step": [each.best[0] if each and each.best else None for each in of_runs],
+        }
+    return found
 
 
 def _whole(value: float | None) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from training_hub.reading.figures import Pace, describe, figures, step_text
 from training_hub.reading.log_lines import logger, visible
 from training_hub.reading.progress import Bar, bar_for_terminal
 from training_hub.store.events import Event, moment, whole
+from training_hub.store.figure import Figure
 
 SHARE = 0.05
 """A plain line is due after this share of the steps..."""
@@ -23,13 +25,17 @@ GAP = 1.0
 class Console:
     """Shows events as they come, from any thread. Nothing that goes wrong here reaches the run."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Sequence[Figure] = ()) -> None:
+        """Args:
+        own: What the algorithm says of figures.
+        """
+        self._own = tuple(own)
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._open = False
         self._bar: Bar | None = None
         self._pace = Pace()
-        self._lines = _Lines()
+        self._lines = _Lines(self._own)
 
     def __enter__(self) -> Console:
         with self._lock, suppress(Exception):
@@ -62,7 +68,7 @@ class Console:
                 self._bar.step(event, left)
             else:
                 self._lines.step(event, left)
-        elif text := describe(event):
+        elif text := describe(event, self._own):
             logger.log(logging.WARNING if event.get("event") in ("warning", "fail") else logging.INFO, "%s", text)
             if self._bar and event.get("event") == "start":
                 self._bar.expect(event)
@@ -71,7 +77,8 @@ class Console:
 class _Lines:
     """Steps as lines, not too many of them: always the first and the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Sequence[Figure]) -> None:
+        self._own = own
         self._shown: Event | None = None
         self._due: tuple[Event, float | None] | None = None
 
@@ -99,7 +106,7 @@ class _Lines:
         if self._due:
             event, left = self._due
             self._shown, self._due = event, None
-            logger.info("%s", "  ".join([step_text(event), *figures(event, left)]))
+            logger.info("%s", "  ".join([step_text(event), *figures(event, left, self._own)]))
 
 
 def _told_to_be_quiet() -> bool:

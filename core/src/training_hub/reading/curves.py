@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from training_hub.errors import ParameterError
-from training_hub.reading.history import History, points
-from training_hub.reading.sources import source
+from training_hub.errors import ParameterError, nearest
+from training_hub.reading.history import History, Series, told_points
+from training_hub.reading.sources import Source, source
 from training_hub.reading.thinning import Point, averaged, thinned
+from training_hub.store.figure import LOSS, Figure
 
 Against: TypeAlias = Literal["steps", "tokens", "time"]
 
@@ -21,27 +22,29 @@ EMA = 0.9
 
 
 @dataclass(frozen=True)
-class LossCurves:
-    """The losses of one run."""
+class RunCurves:
+    """A figure of one run."""
 
     label: str
+    figure: Figure
     training: list[Point]
     smooth: list[Point] | None
-    """The moving average of the training loss, where one is asked for."""
+    """The moving average of the training's curve, where one is asked for."""
     validation: list[Point]
 
 
-def loss_curves(
+def run_curves(
     paths: Sequence[str | os.PathLike[str]],
     *,
+    figure: str = LOSS.name,
     labels: Sequence[str] | None = None,
     ema: float | bool | None = None,
     against: Against = "steps",
-) -> list[LossCurves]:
-    """The losses of several runs.
+) -> list[RunCurves]:
+    """A figure of several runs.
 
     Raises:
-        ParameterError: The arguments do not fit together, or a run has no figures of the kind asked for.
+        ParameterError: The arguments do not fit together, or a run does not tell of the figure.
         RunNotFoundError, RunFormatError: A run cannot be read.
     """
     if against not in get_args(Against):
@@ -53,9 +56,7 @@ def loss_curves(
     weight = smoothing(ema)
     found = [source(path) for path in paths]
     names = list(labels) if labels is not None else _distinct([(entry.name, str(entry.path)) for entry in found])
-    return [
-        _losses(name, str(entry.path), entry.history, weight, against) for name, entry in zip(names, found, strict=True)
-    ]
+    return [_curves(name, entry, figure, weight, against) for name, entry in zip(names, found, strict=True)]
 
 
 def smoothing(ema: float | bool | None) -> float | None:
@@ -72,19 +73,33 @@ def smoothing(ema: float | bool | None) -> float | None:
     return weight or None
 
 
-def _losses(label: str, path: str, history: History, weight: float | None, against: Against) -> LossCurves:
-    column, steps, evaluations = _COLUMNS[against], history.steps, history.evaluations
-    if not len(steps) and not len(evaluations):
-        raise ParameterError(f"{path}: it tells of no loss yet")
-    if not _tells(history, against):
-        raise ParameterError(f"{path}: it does not tell of {against}; plot it against steps")
-    smooth = averaged(points(steps, "loss", column), weight) if weight else None
-    return LossCurves(
+def _curves(label: str, run: Source, name: str, weight: float | None, against: Against) -> RunCurves:
+    column, steps, evaluations = _COLUMNS[against], run.history.steps, run.history.evaluations
+    figure = run.figures.get(name, Figure(name))
+    validated = figure.of_validation().name
+    if not _tells_of(steps, name) and not _tells_of(evaluations, validated):
+        raise ParameterError(f"{run.path}: {_untold(run.history, name)}")
+    if not _tells(run.history, against):
+        raise ParameterError(f"{run.path}: it does not tell of {against}; plot it against steps")
+    smooth = averaged(told_points(steps, name, column), weight) if weight else None
+    return RunCurves(
         label,
-        thinned(points(steps, "loss", column), len(steps)),
+        figure,
+        thinned(told_points(steps, name, column), len(steps)),
         None if smooth is None else thinned(smooth, len(steps)),
-        thinned(points(evaluations, "validation_loss", column), len(evaluations)),
+        thinned(told_points(evaluations, validated, column), len(evaluations)),
     )
+
+
+def _tells_of(series: Series, name: str) -> bool:
+    return next(told_points(series, name, "steps"), None) is not None
+
+
+def _untold(history: History, name: str) -> str:
+    told = [other for other in history.steps.columns if _tells_of(history.steps, other)]
+    if not told:
+        return f"it tells of no {name} yet"
+    return f"it does not tell of {name!r}{nearest(name, told)}; it tells of: {', '.join(told)}"
 
 
 def _tells(history: History, against: Against) -> bool:

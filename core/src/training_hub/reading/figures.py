@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any
+from collections.abc import Iterable
 
 from training_hub.store.events import Event, moment, number, whole
+from training_hub.store.figure import Figure, of_its_own
+
+MOST_SHOWN = 6
+"""Figures of an algorithm's own that are shown at once."""
 
 
 def loss_text(value: float) -> str:
     """A loss; NaN and infinity are shown as such."""
     return f"{value:.4f}" if not math.isfinite(value) or abs(value) >= 1e-3 or value == 0 else f"{value:.2e}"
+
+
+def figure_text(value: float) -> str:
+    """A figure of any size."""
+    return loss_text(value) if abs(value) < 1e5 or not math.isfinite(value) else f"{value:.4g}"
 
 
 def count_text(value: float) -> str:
@@ -39,13 +48,20 @@ def step_text(event: Event) -> str:
     return f"step {'?' if step is None else step}" + (f"/{most}" if most else "")
 
 
-def figures(event: Event, seconds_left: float | None) -> list[str]:
-    """What a person watches, each as a short text; what is not known is left out."""
+def figures(event: Event, seconds_left: float | None, own: Iterable[Figure] = ()) -> list[str]:
+    """What a person watches, each as a short text; what is not known is left out.
+
+    Args:
+        event: A step.
+        seconds_left: Until the end of the run.
+        own: What the algorithm says of figures; of many of its own the first ones are shown.
+    """
     found: list[str] = []
     if (epoch := number(event, "epoch")) is not None:
         found.append(f"epoch {epoch:.2f}")
     if (loss := number(event, "loss")) is not None:
         found.append(f"loss {loss_text(loss)}")
+    found += _told(event, of_its_own(own))
     if speed := number(event, "tokens_per_second"):
         found.append(f"{count_text(speed)} tok/s")
     if seconds_left:
@@ -73,15 +89,27 @@ class Pace:
         return max(0, most - last_step) * (last_time - first_time) / (last_step - first_step)
 
 
-def describe(event: dict[str, Any]) -> str | None:
-    """An event other than a step as a line; None for those that need none."""
+def _told(event: Event, own: Iterable[Figure]) -> list[str]:
+    told = ((figure.words, number(event, figure.name)) for figure in own)
+    return [f"{words} {figure_text(value)}" for words, value in told if value is not None][:MOST_SHOWN]
+
+
+def describe(event: Event, own: Iterable[Figure] = ()) -> str | None:
+    """An event other than a step as a line; None for those that need none.
+
+    Args:
+        event: The event.
+        own: What the algorithm says of figures.
+    """
     at = f"step {step}: " if (step := whole(event, "step")) is not None else ""
     match event.get("event"):
         case "start":
             return _start(event)
         case "eval":
             loss = number(event, "validation_loss")
-            return f"{at}validation loss {loss_text(loss)}" if loss is not None else None
+            found = [f"validation loss {loss_text(loss)}"] if loss is not None else []
+            found += _told(event, [figure.of_validation() for figure in of_its_own(own)])
+            return f"{at}{', '.join(found)}" if found else None
         case "save":
             return f"{at}saved {event.get('checkpoint', 'a checkpoint')}"
         case "warning":

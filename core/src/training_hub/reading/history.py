@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
 
 from training_hub.errors import RunFormatError
 from training_hub.store.events import ENDINGS, SCHEMA, Event, number, resumed_from, whole
+from training_hub.store.figure import LOSS, NO_FIGURES, Figure
 
 LEAP = 86_400.0
 """Seconds between two events beyond which a clock was set rather than time has passed."""
@@ -32,7 +33,12 @@ class Series:
     def __getitem__(self, name: str) -> array[float]:
         return self.columns[name]
 
-    def add(self, step: int, **figures: float | None) -> None:
+    def keep(self, names: Iterable[str]) -> None:
+        """Keep these figures, too, from now on."""
+        for name in names:
+            self.columns.setdefault(name, array("d", [math.nan]) * len(self))
+
+    def add(self, step: int, figures: Mapping[str, float | None]) -> None:
         self.steps.append(step)
         for name, column in self.columns.items():
             value = figures.get(name)
@@ -48,9 +54,20 @@ class Series:
         }
         self.steps = array("q", (at for at in self.steps if at <= step))
 
+    def first(self, name: str) -> float | None:
+        """The oldest value of a figure that was told."""
+        return next((value for value in self.columns[name] if not math.isnan(value)), None)
+
     def last(self, name: str) -> float | None:
         """The newest value of a figure that was told."""
         return next((value for value in reversed(self.columns[name]) if not math.isnan(value)), None)
+
+    def best(self, name: str, *, less_is_better: bool) -> tuple[int, float] | None:
+        """Step and value of a figure where it is best, the first of several; what is no number does not count."""
+        sign = 1 if less_is_better else -1
+        told = zip(self.steps, self.columns[name], strict=True)
+        found = min(((sign * value, step) for step, value in told if math.isfinite(value)), default=None)
+        return (found[1], sign * found[0]) if found else None
 
 
 @dataclass
@@ -66,7 +83,10 @@ class Warned:
 class History:
     """The fold of a stream. It takes about 70 bytes a step, however much the framework told besides."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: Iterable[str] = ()) -> None:
+        """Args:
+        own: Figures of the algorithm's own, by name, which are kept besides; 8 bytes a step each.
+        """
         self.steps = Series(LEARNING)
         """Steps whose loss was told."""
         self.evaluations = Series(VALIDATION)
@@ -84,6 +104,13 @@ class History:
         """When the first and the newest event happened, by the clock of the machine that trained."""
         self._clock: float | None = None
         self._seconds = 0.0
+        self.keep(own)
+
+    def keep(self, own: Iterable[str]) -> None:
+        """Keep figures of the algorithm's own, by name, from now on."""
+        names = [name for name in own if name not in NO_FIGURES]
+        self.steps.keep(names)
+        self.evaluations.keep(Figure(name).of_validation().name for name in names)
 
     def receive(self, event: Event) -> None:
         """Take note of the next event.
@@ -129,15 +156,7 @@ class History:
 
     def best_validation(self) -> tuple[int, float] | None:
         """Step and value of the lowest validation loss."""
-        found = [
-            (value, step)
-            for step, value in zip(self.evaluations.steps, self.evaluations["validation_loss"], strict=True)
-            if math.isfinite(value)
-        ]
-        if not found:
-            return None
-        value, step = min(found)
-        return step, value
+        return self.evaluations.best("validation_loss", less_is_better=True)
 
     def _start(self, event: Event) -> None:
         schema = event.get("schema")
@@ -175,19 +194,17 @@ class History:
     def _step(self, step: int, event: Event) -> None:
         self.reached = step
         self.max_steps = whole(event, "max_steps") or self.max_steps
-        if (loss := number(event, "loss")) is not None:
-            others = {name: number(event, name) for name in LEARNING[1:]}
-            self.steps.add(step, loss=loss, seconds=self._seconds, **others)
+        told = self._told(event, self.steps)
+        if told["loss"] is not None:
+            self.steps.add(step, told)
 
     def _evaluation(self, step: int, event: Event) -> None:
-        if (loss := number(event, "validation_loss")) is not None:
-            self.evaluations.add(
-                step,
-                validation_loss=loss,
-                seconds=self._seconds,
-                tokens=self.steps.last("tokens"),
-                epoch=number(event, "epoch"),
-            )
+        told = self._told(event, self.evaluations)
+        if any(told[name] is not None for name in told.keys() - {"epoch", "tokens", "seconds"}):
+            self.evaluations.add(step, told | {"tokens": self.steps.last("tokens")})
+
+    def _told(self, event: Event, series: Series) -> dict[str, float | None]:
+        return {name: number(event, name) for name in series.columns} | {"seconds": self._seconds}
 
     def _warn(self, message: str, step: int | None) -> None:
         if warned := self.warnings.get(message):
@@ -201,9 +218,14 @@ _MOST_WARNINGS = 1000
 _MOST_STEPS = 1 << 62
 
 
-def fold(events: Iterable[Event]) -> History:
-    """The history that a stream tells."""
-    history = History()
+def fold(events: Iterable[Event], own: Iterable[str] = ()) -> History:
+    """The history that a stream tells.
+
+    Args:
+        events: The stream.
+        own: Figures of the algorithm's own to keep, by name.
+    """
+    history = History(own)
     for event in events:
         history.receive(event)
     return history
@@ -225,3 +247,14 @@ def points(series: Series, name: str, against: str) -> Iterator[tuple[float, flo
     for x, y in zip(across, series[name], strict=True):
         if not math.isnan(x):
             yield x, y
+
+
+def told_points(series: Series, name: str, against: str) -> Iterator[tuple[float, float]]:
+    """The same where a figure was told; nothing of one that is not kept.
+
+    Of a loss, what is no number was told, too, and leaves a gap in its curve.
+    """
+    gaps = name in (LOSS.name, LOSS.of_validation().name)
+    kept = name in series.columns and name not in NO_FIGURES
+    curve = points(series, name, against) if kept else iter(())
+    return ((x, y) for x, y in curve if gaps or not math.isnan(y))

@@ -106,14 +106,18 @@ def load(path: str | os.PathLike[str]) -> RunRecord:
     """
     directory = directory_of(Path(path))
     manifest, damage = manifest_of(directory)
-    return RunRecord(directory, manifest, _folded(directory, read_events(directory.events)), damage)
+    history = History(figure.name for figure in manifest.own_figures)
+    _fold_into(history, directory, read_events(directory.events))
+    return RunRecord(directory, manifest, history, damage)
 
 
 def glance(path: Path) -> RunRecord:
     """Read of a run what a list shows: of long events only the end."""
     directory = directory_of(path)
     manifest, damage = manifest_of(directory)
-    return RunRecord(directory, manifest, _folded(directory, _last_events(directory.events)), damage)
+    history = History()
+    _fold_into(history, directory, _last_events(directory.events))
+    return RunRecord(directory, manifest, history, damage)
 
 
 def find(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -179,8 +183,7 @@ def manifest_of(directory: RunDirectory) -> tuple[Manifest, str]:
         return Manifest({}), str(error)
 
 
-def _folded(directory: RunDirectory, events: Iterator[Event]) -> History:
-    history = History()
+def _fold_into(history: History, directory: RunDirectory, events: Iterator[Event]) -> None:
     try:
         for event in events:
             history.receive(event)
@@ -188,7 +191,6 @@ def _folded(directory: RunDirectory, events: Iterator[Event]) -> History:
         raise RunFormatError(f"{directory.path}: {error}") from error
     except OSError as error:
         raise RunFormatError(f"{directory.events} cannot be read: {error.strerror or error}") from error
-    return history
 
 
 def _last_events(path: Path) -> Iterator[Event]:

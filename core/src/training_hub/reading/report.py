@@ -13,12 +13,14 @@ from typing import Any
 from training_hub.errors import OutputDirectoryError
 from training_hub.reading.chart import SMALL, WIDE, Line, chart
 from training_hub.reading.figures import count_text, duration_text, loss_text
-from training_hub.reading.history import Series, points
+from training_hub.reading.history import Series, points, told_points
+from training_hub.reading.own_figures import own_figures
 from training_hub.reading.page_style import STYLE
 from training_hub.reading.record import RunRecord, load, moment_text
 from training_hub.reading.reproduction import call, conditions, install_line
 from training_hub.reading.thinning import Point, thinned
 from training_hub.store.events import Event, whole
+from training_hub.store.figure import LOSS, Figure
 
 NAME = "report.html"
 
@@ -109,36 +111,48 @@ def _warnings(run: RunRecord) -> str:
 
 
 def _curves(run: RunRecord) -> str:
-    steps, evaluations, resumed = run.history.steps, run.history.evaluations, run.history.resumptions()
-    loss = chart(
-        "training and validation loss by step",
-        [
-            Line("training", _drawn(steps, "loss"), "training"),
-            Line("validation", _drawn(evaluations, "validation_loss"), "validation", marked=True),
-        ],
-        "step",
-        WIDE,
-        resumed,
-    )
-    legend = '<i class="training">training</i>' if len(steps) else ""
-    legend += '<i class="validation">validation</i>' if len(evaluations) else ""
-    legend += '<i class="resumed">resumed</i>' if resumed else ""
-    drawn = [f'<figure class="wide"><figcaption>Loss, nats a token{legend}</figcaption>{loss}</figure>'] if loss else []
+    steps, resumed, known = run.history.steps, run.history.resumptions(), run.manifest.figures
+    drawn = [_figure(run, known[LOSS.name], wide=True)]
     others = {
         "learning_rate": "Learning rate",
         "grad_norm": "Norm of the gradient",
         "tokens_per_second": "Tokens a second",
     }
     for name, title in others.items():
-        told = _drawn(steps, name)
+        told = thinned(points(steps, name, "steps"), len(steps), _POINTS)
         if svg := chart(f"{title} by step", [Line(title, told, "training")], "step", SMALL, resumed):
             drawn.append(f"<figure><figcaption>{title}</figcaption>{svg}</figure>")
-    return _section("Curves", f'<div class="charts">{"".join(drawn)}</div>' if drawn else "")
+    drawn += [_figure(run, own.figure) for own in own_figures(run.manifest.own_figures, run.history)]
+    charts = "".join(filter(None, drawn))
+    return _section("Curves", f'<div class="charts">{charts}</div>' if charts else "")
+
+
+def _figure(run: RunRecord, figure: Figure, *, wide: bool = False) -> str:
+    """A figure of steps and of validations in one chart; empty where nothing was told of it."""
+    steps, evaluations, resumed = run.history.steps, run.history.evaluations, run.history.resumptions()
+    training, validation = _drawn(steps, figure.name), _drawn(evaluations, figure.of_validation().name)
+    svg = chart(
+        f"training and validation {figure.words} by step",
+        [Line("training", training, "training"), Line("validation", validation, "validation", marked=True)],
+        "step",
+        WIDE if wide else SMALL,
+        resumed,
+        # A wide one is named above: its letters are read along with those of the page.
+        "" if wide else figure.unit,
+    )
+    if not svg:
+        return ""
+    legend = '<i class="training">training</i>' if training else ""
+    legend += '<i class="validation">validation</i>' if validation else ""
+    legend += '<i class="resumed">resumed</i>' if resumed else ""
+    title = escape(figure.label if wide else figure.words)
+    begin = '<figure class="wide">' if wide else "<figure>"
+    return f"{begin}<figcaption>{title[:1].upper()}{title[1:]}{legend}</figcaption>{svg}</figure>"
 
 
 def _drawn(series: Series, name: str) -> list[Point]:
     """As much of a figure's curve as can be seen."""
-    return thinned(points(series, name, "steps"), len(series), _POINTS)
+    return thinned(told_points(series, name, "steps"), len(series), _POINTS)
 
 
 _POINTS = 1000

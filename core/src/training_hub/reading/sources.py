@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from training_hub.errors import RunNotFoundError
 from training_hub.reading.foreign import NAMES, metrics_file, read_metrics
 from training_hub.reading.history import History
 from training_hub.reading.record import is_run, load
+from training_hub.store.figure import Figure, figures_by_name
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,8 @@ class Source:
     path: Path
     name: str
     history: History
+    figures: Mapping[str, Figure]
+    """What each of its figures is."""
 
 
 def source(path: str | os.PathLike[str]) -> Source:
@@ -33,10 +37,10 @@ def source(path: str | os.PathLike[str]) -> Source:
         directory = (
             found.parent.parent if found.parent != place and found.parent.name.startswith("ch") else found.parent
         )
-        return Source(found, directory.name or directory.resolve().name, read_metrics(found))
+        return Source(found, directory.name or directory.resolve().name, read_metrics(found), figures_by_name(()))
     if not place.exists():
         raise RunNotFoundError(f"{place}: there is no such file or directory")
     if not is_run(place.parent if place.is_file() else place):
         raise RunNotFoundError(f"{place}: neither a run (run.json, events.jsonl) nor a metrics file ({NAMES}) is there")
     record = load(place)
-    return Source(record.path, record.name, record.history)
+    return Source(record.path, record.name, record.history, record.manifest.figures)

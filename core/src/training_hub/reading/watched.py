@@ -70,6 +70,7 @@ class Watched:
         self.manifest, self.damage = manifest_of(self.directory)
         if self._tail.replaced():
             self._begin()
+        self.history.keep(figure.name for figure in self.manifest.own_figures)
         first, self._looked = not self._looked, True
         try:
             for event in self._tail.new():

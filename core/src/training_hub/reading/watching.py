@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from pathlib import Path
@@ -14,11 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from training_hub.reading.console import SHARE, SILENCE
-from training_hub.reading.figures import describe, duration_text, figures, loss_text, step_text
+from training_hub.reading.figures import MOST_SHOWN, describe, duration_text, figures, loss_text, step_text
+from training_hub.reading.history import History
+from training_hub.reading.own_figures import own_figures, values_text
 from training_hub.reading.record import STATE_COLOURS
 from training_hub.reading.sparkline import sparkline
 from training_hub.reading.watched import Watched
 from training_hub.store.events import Event, whole
+from training_hub.store.figure import Figure
 
 INTERVAL = 0.5
 _WIDTH = 88
@@ -54,9 +58,9 @@ def _watch_live(watched: Watched, out: Console) -> None:
 
 
 def _watch_lines(watched: Watched, out: Console) -> None:
-    lines = _Lines(out)
+    lines = _Lines(out, watched)
     watched.look()
-    lines.so_far(watched)
+    lines.so_far()
     silent = False
     while not watched.ended:
         time.sleep(INTERVAL)
@@ -65,14 +69,15 @@ def _watch_lines(watched: Watched, out: Console) -> None:
         if silence and not silent:
             lines.say(silence)
         silent = silence is not None
-    lines.end(watched)
+    lines.end()
 
 
 class _Lines:
     """Events as lines, steps not too many of them."""
 
-    def __init__(self, out: Console) -> None:
+    def __init__(self, out: Console, watched: Watched) -> None:
         self._out = out
+        self._watched = watched
         self._shown: Event = {}
         self._last: Event = {}
         self._at = 0.0
@@ -80,16 +85,19 @@ class _Lines:
     def say(self, text: str) -> None:
         self._out.print(Text(text), soft_wrap=True)
 
-    def so_far(self, watched: Watched) -> None:
+    @property
+    def _own(self) -> tuple[Figure, ...]:
+        return self._watched.manifest.own_figures
+
+    def so_far(self) -> None:
         """What came before somebody watched: of each kind the newest."""
-        history = watched.history
+        watched, history = self._watched, self._watched.history
         if history.starts:
             self.say(describe(history.starts[-1]) or "")
         for warned in history.warnings.values():
             self.say(f"warning: {warned.message}")
-        if history.evaluations.steps:
-            loss = history.evaluations["validation_loss"][-1]
-            self.say(f"step {history.evaluations.steps[-1]}: validation loss {loss_text(loss)}")
+        if len(history.evaluations):
+            self.say(describe(_last_evaluation(history), self._own) or "")
         if history.saves:
             self.say(describe(history.saves[-1]) or "")
         if watched.last_step:
@@ -101,13 +109,13 @@ class _Lines:
             self._last = event
             if self._due():
                 self._show(None)
-        elif text := describe(event):
+        elif text := describe(event, self._own):
             self.say(f"warning: {text}" if event["event"] == "warning" else text)
 
-    def end(self, watched: Watched) -> None:
+    def end(self) -> None:
         if self._last is not self._shown:
             self._show(None)
-        self.say(_verdict(watched))
+        self.say(_verdict(self._watched))
 
     def _due(self) -> bool:
         step, before, most = (whole(self._last, "step"), whole(self._shown, "step"), whole(self._last, "max_steps"))
@@ -116,7 +124,16 @@ class _Lines:
 
     def _show(self, seconds_left: float | None) -> None:
         self._shown, self._at = self._last, time.monotonic()
-        self.say("  ".join([step_text(self._last), *figures(self._last, seconds_left)]))
+        self.say("  ".join([step_text(self._last), *figures(self._last, seconds_left, self._own)]))
+
+
+def _last_evaluation(history: History) -> Event:
+    told = {
+        name: column[-1]
+        for name, column in history.evaluations.columns.items()
+        if name.startswith("validation_") and not math.isnan(column[-1])
+    }
+    return {"event": "eval", "step": history.evaluations.steps[-1], **(told or {"validation_loss": math.nan})}
 
 
 def picture(watched: Watched) -> RenderableType:
@@ -167,10 +184,15 @@ def _facts(watched: Watched) -> list[tuple[str, Text]]:
         losses = history.steps["loss"]
         text = f" {loss_text(losses[0])} to {loss_text(losses[-1])}"
         found.append(("loss", Text.assemble((sparkline(losses, 44), "cyan"), text)))
-    if len(history.evaluations):
+    own = own_figures(watched.manifest.own_figures, history)[:MOST_SHOWN]
+    if history.evaluations.last("validation_loss") is not None or (len(history.evaluations) and not own):
         best = history.best_validation()
         last = loss_text(history.evaluations["validation_loss"][-1])
         found.append(("validation", Text(last + (f", lowest {loss_text(best[1])} at step {best[0]}" if best else ""))))
+    for figure in own:
+        curve = sparkline(history.steps[figure.figure.name], 20)
+        unit = f" ({figure.figure.unit})" if figure.figure.unit else ""
+        found.append((figure.figure.words, Text.assemble((curve, "cyan"), f" {values_text(figure)}{unit}")))
     if history.saves:
         found.append(("saved", Text(str(history.saves[-1].get("checkpoint", "")), overflow="fold")))
     if history.seconds:

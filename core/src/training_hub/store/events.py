@@ -5,9 +5,10 @@ Every event has `event` (its kind), `time` (seconds since the epoch) and the fie
 - `start`: `schema` (the version of this list), `algorithm`, `backend`, `rows`, `max_steps`, `num_epochs`, `world_size`,
   `effective_batch_size`, `resumed_from` (the step whose checkpoint training goes on from; None at a beginning)
 - `step`: after each optimizer step: `step`, `max_steps`, `epoch`, `loss` (nats a trained token over the effective
-  batch), `learning_rate`, `grad_norm`, `tokens` (trained so far, all processes), `tokens_per_second`, `framework` (the
-  framework's own figures, whole); where a step's figures are not logged, only `step`, `max_steps` and `epoch`
-- `eval`: `step`, `epoch`, `validation_loss` (nats a trained token)
+  batch, where the manifest's `figures` say nothing else), `learning_rate`, `grad_norm`, `tokens` (trained so far, all
+  processes), `tokens_per_second`, the algorithm's own figures by name, `framework` (the framework's own, whole); where
+  a step's figures are not logged, only `step`, `max_steps` and `epoch`
+- `eval`: `step`, `epoch`, `validation_loss` (in the unit of the loss), and as `validation_<name>` the algorithm's own
 - `save`: `step`, `checkpoint` (a directory; the event comes when it is complete)
 - `epoch`: `epoch` (passes over the rows done, a whole number), `step`
 - `warning`: `message`

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.errors import RunFormatError
-from training_hub.store.figure import Figure, read
+from training_hub.store.figure import Figure, figures_by_name, read
 
 SCHEMA = 1
 """Version of the manifest."""
@@ -59,9 +59,14 @@ class Manifest:
         return self.part("backend_kwargs") or self.part(_BEFORE)
 
     @property
+    def own_figures(self) -> tuple[Figure, ...]:
+        """What its algorithm says of figures: of its own, and of common ones that it has in another unit."""
+        return read(self.part("figures"))
+
+    @property
     def figures(self) -> dict[str, Figure]:
         """What each figure of its events is."""
-        return read(self.part("figures"))
+        return figures_by_name(self.own_figures)
 
     def origin(self, name: str) -> str:
         entry = self.part("parameters").get(name)

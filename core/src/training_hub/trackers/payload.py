@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from training_hub.store.events import Event, number, whole
+from training_hub.store.figure import NO_FIGURES
 
 FIGURES: Mapping[str, tuple[str, ...]] = {
     "step": ("loss", "learning_rate", "grad_norm", "tokens_per_second", "epoch", "tokens"),
     "eval": ("validation_loss",),
 }
-"""Figures by the kind of event that has them."""
+"""Figures by the kind of event that has them; those of an algorithm's own come behind them, under their own names."""
 FRAMEWORK = "framework"
 """Figures of the framework's own are named `framework/NAME`."""
 FINAL = "final"
@@ -43,10 +44,11 @@ def measured(event: Event) -> tuple[int, dict[str, float]] | None:
     names = FIGURES.get(event["event"])
     if step is None or names is None:
         return None
-    found = {name: number(event, name) for name in names}
-    own = event.get("framework")
-    if isinstance(own, Mapping):
-        found |= {f"{FRAMEWORK}/{name}": number(dict(own), name) for name in own}
+    own = (name for name in event if name not in NO_FIGURES)
+    found = {name: number(event, name) for name in (*names, *own)}
+    framework = event.get("framework")
+    if isinstance(framework, Mapping):
+        found |= {f"{FRAMEWORK}/{name}": number(dict(framework), name) for name in framework}
     figures = {name: value for name, value in found.items() if value is not None}
     return (step, figures) if figures else None
 
