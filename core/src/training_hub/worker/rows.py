@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from training_hub.backends.job import Job
+from training_hub.data.check import DatasetSummary
 from training_hub.data.encode import Encoded
 from training_hub.data.formats import BUILTIN
 from training_hub.data.prepare import Prepared, Report, Rows, prepare
@@ -48,7 +49,7 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
         UserError: The tokenizer has no chat template that the rows need, or the lengths leave nothing to learn from.
     """
     values = job.parameters
-    formats = FormatChoice((*BUILTIN.own, *row_formats))
+    every = (*BUILTIN.own, *row_formats)
     length, block = values["max_seq_len"], values["block_size"]
     found = prepare(
         values["data_path"],
@@ -59,7 +60,7 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
         validation_split=values["validation_split"],
         seed=values["seed"],
         summary=job.data,
-        formats=formats,
+        formats=_checked(job.data, every),
     )
     if job.eval_data is None:
         return found
@@ -70,9 +71,14 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
         max_seq_len=length,
         block_size=block,
         summary=job.eval_data,
-        formats=formats,
+        formats=_checked(job.eval_data, every),
     )
     return found._replace(validation=held_out.train)
+
+
+def _checked(data: DatasetSummary, every: tuple[RowFormat, ...]) -> FormatChoice:
+    """The form that the check found. Others, which the algorithm does not take, might recognise a row as well."""
+    return FormatChoice(tuple(each for each in every if each.name == data.format) or every)
 
 
 def tell_warnings(sides: Iterable[Rows | None], events: EventLog) -> None:
