@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from training_hub.errors import ModelError, ParameterError
-from training_hub.worker.osft_targets import target_layers
+from training_hub.plugin import ModelError, ParameterError, target_layers
 from training_hub_trl.osft import (
     decompose,
     dense_state_dict,

@@ -10,14 +10,16 @@ from transformers import BitsAndBytesConfig
 from trl import SFTConfig
 
 from training_hub import AlgorithmRegistry, LoRASFTAlgorithm, OSFTAlgorithm, SFTAlgorithm, lora_sft, osft, sft
-from training_hub.backends.devices import devices
-from training_hub.errors import (
+from training_hub.backends import framework_arguments, installation
+from training_hub.plugin import (
     BackendUnavailableError,
     DatasetError,
+    FrameworkSources,
     ParameterError,
     TrainingFailedError,
+    devices,
 )
-from training_hub_trl import installation
+from training_hub_trl import settings
 from training_hub_trl.arguments import types, withheld
 from training_hub_trl.backend import TRLBackend
 
@@ -54,7 +56,7 @@ def test_trackers_are_left_to_the_hub():
 
 
 def test_fields_read_from_source_are_those_of_the_classes():
-    found = types("lora_sft")
+    found = types("lora_sft", FrameworkSources())
     init = {field.name for field in dataclasses.fields(SFTConfig) if not field.name.startswith("_")}
     assert found["SFTConfig"].keys() == init
     own = {field.name for field in dataclasses.fields(LoraConfig)}
@@ -123,7 +125,63 @@ def test_what_is_no_callback_is_refused(job):
 
 
 def test_what_is_withheld_are_arguments_of_the_framework():
-    assert withheld(devices()).keys() <= types("sft")["SFTConfig"].keys()
+    assert withheld(devices()).keys() <= types("sft", FrameworkSources())["SFTConfig"].keys()
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    """As if a framework's next release had moved one of its source files."""
+    read = framework_arguments._source
+    cached = (framework_arguments.types_of, framework_arguments.parameters_of, framework_arguments.keys_of)
+
+    def move(lost):
+        def source(package, file):
+            if file == lost:
+                raise framework_arguments.UnreadableSourceError(f"{package} 99: it has no {file}")
+            return read(package, file)
+
+        monkeypatch.setattr(framework_arguments, "_source", source)
+        forget()
+
+    def forget():
+        for function in cached:
+            function.cache_clear()
+
+    yield move
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("file", "train", "own"),
+    [
+        ("training_args.py", sft, {"neftune_noise_alpha": 0.1, "max_steps": 2}),
+        ("trainer/sft_config.py", sft, {"max_steps": 2}),
+        ("tuners/lora/config.py", lora_sft, {"init_lora_weights": "gaussian", "max_steps": 2}),
+    ],
+)
+def test_a_source_file_that_moved_costs_the_check_of_further_keywords_alone(job, moved, events, file, train, own):
+    moved(file)
+    found = TRLBackend().translate(AlgorithmRegistry.get_algorithm(train.__name__).resolve({**job, **own}))
+    assert not found.problems
+    result = train(**job, **own)
+    assert result.metrics["step"] == 2
+    [warning] = [w["message"] for w in events(result.run_dir, "warning")]
+    assert file in warning and "further keywords are not checked" in warning
+
+
+def test_a_start_of_adapters_is_judged_by_peft_where_its_source_moved(job, moved):
+    moved("tuners/lora/config.py")
+    with pytest.raises(ParameterError, match="gausian"):
+        lora_sft(**job, init_lora_weights="gausian")
+    assert not job["ckpt_output_dir"].exists()
+
+
+@pytest.mark.parametrize(("version", "name"), [("5.17.0", "gradient"), ("5.24.1", "activation"), ("6.0", "activation")])
+def test_checkpointing_has_the_name_that_the_release_knows(monkeypatch, version, name):
+    monkeypatch.setattr(settings, "version", lambda _: version)
+    arguments = translated().arguments["SFTConfig"]
+    assert [key for key in arguments if key.endswith("_checkpointing")] == [f"{name}_checkpointing"]
 
 
 @pytest.mark.parametrize(("name", "found"), [("trl", "2.0.0"), ("peft", "0.10.0")])

@@ -12,7 +12,7 @@ from typing import Any
 
 from training_hub.backends.job import Job
 from training_hub.errors import TrainingFailedError
-from training_hub.store.checkpoints import SEAL, Checkpoint, make_room, newest, place, seal
+from training_hub.store.checkpoints import SEAL, Checkpoint, complete, make_room, newest, place, seal
 from training_hub.store.directory import size
 from training_hub.worker.reporter import StepReporter
 
@@ -41,6 +41,10 @@ class CheckpointKeeper:
     def place(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
         return place(self.directory.path, step)
+
+    def is_complete(self, step: int) -> bool:
+        """Whether the checkpoint of a step is complete already."""
+        return complete(self.place(step)) is not None
 
     def improved(self, loss: float, step: int) -> bool:
         """Take a validation loss; whether `save_best_val_loss` asks for a checkpoint of the best one, and this is it.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from training_hub.backends.devices import Devices
-from training_hub.backends.framework_arguments import types_of
+from training_hub.plugin import Devices, FrameworkSources
 
 _UPLOAD = "a run only writes to ckpt_output_dir; upload from there with `hf upload`"
 _TRACKERS = (
@@ -70,20 +70,26 @@ def withheld(devices: Devices) -> dict[str, str]:
     return WITHHELD | dict.fromkeys(_FOR_GPUS, f"it needs a GPU, and there is {devices}")
 
 
-def types(algorithm: str) -> dict[str, dict[str, Any]]:
+def types(algorithm: str, sources: FrameworkSources) -> dict[str, dict[str, Any]]:
     """Further keywords and the types of their values, by the class of TRL, transformers or PEFT that takes them.
 
-    Raises:
-        BackendUnavailableError: Their sources have another layout than those of the supported releases.
+    Args:
+        algorithm: Whose run takes them.
+        sources: Reads them, and notes what it cannot read.
     """
     classes: dict[str, dict[str, Any]] = {
         "SFTConfig": {
-            **types_of("transformers", "training_args.py", ("TrainingArguments",)),
-            **types_of("trl", "trainer/base_config.py", ("_BaseConfig",)),
-            **types_of("trl", "trainer/sft_config.py", ("SFTConfig",)),
+            **sources.types_of("transformers", "training_args.py", ("TrainingArguments",)),
+            **sources.types_of("trl", "trainer/base_config.py", ("_BaseConfig",)),
+            **sources.types_of("trl", "trainer/sft_config.py", ("SFTConfig",)),
         },
         "from_pretrained": {"revision": str, "attn_implementation": str},
     }
     if algorithm == "lora_sft":
-        classes["LoraConfig"] = {**types_of("peft", "tuners/lora/config.py", ("LoraConfig",))}
+        classes["LoraConfig"] = dict(of_lora(sources))
     return classes
+
+
+def of_lora(sources: FrameworkSources) -> Mapping[str, Any]:
+    """The arguments of PEFT's `LoraConfig`, with the types of their values."""
+    return sources.types_of("peft", "tuners/lora/config.py", ("LoraConfig",))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from training_hub.testing.toy import make_model, write_rows
+from training_hub.testing import toy
 
 WORD_LENGTH = 3
 
@@ -23,7 +23,7 @@ def demo(output_dir: Path, say: Callable[[str], None]) -> None:
     from transformers.utils import logging
 
     from training_hub import sft
-    from training_hub.store.events import read_events
+    from training_hub.plugin import read_events
 
     # Loading and writing a model of this size is over before a bar can be read.
     logging.disable_progress_bar()
@@ -33,8 +33,8 @@ def demo(output_dir: Path, say: Callable[[str], None]) -> None:
     words = _words(rng)
     asked = [next(words) for _ in range(200)]
     say("Making a model of random weights, and rows that spell words backwards.")
-    make_model(model_path)
-    write_rows(data_path, [row(next(words)) for _ in range(6000)])
+    toy.make_model(model_path)
+    toy.write_rows(data_path, [row(next(words)) for _ in range(6000)])
 
     before = answers(model_path, asked)
     result = sft(

@@ -28,8 +28,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from training_hub.errors import ModelError, ParameterError
-from training_hub.worker.osft_targets import target_layers
+from training_hub.plugin import ModelError, ParameterError, target_layers
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +90,11 @@ def decompose(
     for parameter in trained:
         parameter.requires_grad_(True)
     return wrapped
+
+
+def is_decomposed(model: object) -> bool:
+    """Whether a model is the result of `decompose`."""
+    return isinstance(model, PeftModel) and isinstance(model.peft_config.get(_ADAPTER), OSFConfig)
 
 
 def keep_update_outside(optimizer: Optimizer, model: PeftModel) -> RemovableHandle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from training_hub import Backend, hookimpl
+from training_hub.plugin import Backend, hookimpl
 
 training_hub_hooks = 1
 

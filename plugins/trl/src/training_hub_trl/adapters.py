@@ -1,0 +1,68 @@
+"""Puts a low-rank adapter on a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from transformers import PreTrainedModel
+
+from training_hub.plugin import Job, ParameterError, nearest
+from training_hub_trl.construct import construct
+
+
+def adapted(model: PreTrainedModel, job: Job) -> PeftModel:
+    """The model with a new adapter.
+
+    Raises:
+        ParameterError: See `checked_adapter`.
+    """
+    settings = {name: value for name, value in job.arguments["LoraConfig"].items() if value is not None}
+    # PEFT draws the adapter's initial weights here.
+    torch.manual_seed(job.parameters["seed"])
+    config = construct(LoraConfig, {"task_type": "CAUSAL_LM", **settings})
+    with checked_adapter(model, job):
+        return get_peft_model(model, config)
+
+
+@contextmanager
+def checked_adapter(model: PreTrainedModel, job: Job) -> Iterator[None]:
+    """While PEFT puts an adapter on a model: refuse what it refuses, and names that match nothing.
+
+    PEFT itself refuses a list of names only where none of them matches, and drops the others.
+
+    Raises:
+        ParameterError: PEFT refuses the adapter, or one of `target_modules`, or a key of `rank_pattern` or
+            `alpha_pattern`, matches no layer.
+    """
+    endings = sorted({name.rpartition(".")[2] for name, _ in model.named_modules() if name})
+    values = job.parameters
+
+    def matches_nothing(parameter: str, name: Any, names: list[str]) -> ParameterError:
+        return ParameterError(
+            f"{parameter}={values[parameter]!r}: no layer of {values['model_path']} that it could mean is named "
+            f"{name!r}{nearest(str(name), names)}; there are {', '.join(names)}"
+        )
+
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError) as error:
+        if "arget modules" in str(error):
+            raise matches_nothing("target_modules", values["target_modules"], endings) from error
+        raise ParameterError(f"PEFT refuses the adapter: {error}") from error
+    layers = [name for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    asked = values["target_modules"]
+    for name in [] if isinstance(asked, str) else asked or []:
+        if not any(f".{layer}".endswith(f".{name}") for layer in layers):
+            raise matches_nothing("target_modules", name, endings)
+    adapted = sorted({layer.rpartition(".")[2] for layer in layers})
+    for parameter in ("rank_pattern", "alpha_pattern"):
+        for pattern in values[parameter] or {}:
+            # As PEFT's get_pattern_key.
+            if not any(re.match(rf"(.*\.)?({pattern})$", layer) for layer in layers):
+                raise matches_nothing(parameter, pattern, adapted)

@@ -1,0 +1,137 @@
+"""What TRL's trainers become in the hub: its order of rows, its part in the loop, its checkpoints.
+
+`HubTrainer` holds what does not depend on what is learned. A subclass puts it before one of TRL's trainers, and says
+how a loss is computed and validated:
+
+    class HubSFTTrainer(HubTrainer, SFTTrainer): ...
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.utils.data import Dataset, Sampler
+from transformers import (
+    AutoConfig,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
+
+from training_hub.plugin import Job
+from training_hub_trl.order import EpochOrder
+from training_hub_trl.osft import dense_state_dict, is_decomposed
+from training_hub_trl.saving import held_bytes, save_dense, saved_dtype
+from training_hub_trl.splits import Splits
+from training_hub_trl.state import load_exact, save_exact
+from training_hub_trl.trainer_loop import TrainerLoop
+
+
+class HubTrainer(Trainer):
+    """A trainer on rows that the hub has made."""
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: Splits,
+        loop: TrainerLoop,
+        **own: Any,
+    ) -> None:
+        """Args:
+        model: What is trained, loaded.
+        args: The trainer's arguments.
+        tokenizer: The model's.
+        rows: Training and validation rows.
+        loop: The hub's part, made before the model was loaded.
+        **own: What the trainer of TRL takes besides.
+        """
+        self.rows = rows
+        self.loop = loop
+        self.job: Job = loop.job
+        self.base_config = AutoConfig.from_pretrained(
+            self.job.parameters["model_path"], trust_remote_code=self.job.parameters["trust_remote_code"]
+        )
+        self.order = EpochOrder(rows.train_count, len(rows.train), args.seed)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=rows.train,
+            eval_dataset=rows.validation,
+            processing_class=tokenizer,
+            **own,
+        )
+        # It prints each figure; whoever wants to read them follows the events.
+        self.remove_callback(PrinterCallback)
+        loop.join(self, rows, self.order)
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        return self.order
+
+    def get_decay_parameter_names(self, model: torch.nn.Module) -> list[str]:
+        """All trained weights decay, as in the other backends; transformers would leave out norms and biases."""
+        return [name for name, _ in model.named_parameters()]
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log a step, once its loss was looked at; all processes call this, with the same loss."""
+        self.loop.look(logs.get("loss", 0.0), self.state.global_step)
+        super().log(logs, *args, **kwargs)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint that counts only once every process has written its part, and then make room."""
+        step = self.state.global_step
+        there = self.loop.keeper.is_complete(step)
+        self.accelerator.wait_for_everyone()
+        if there:
+            return
+        try:
+            super()._save_checkpoint(*args, **kwargs)
+        except Exception as error:
+            raise self.loop.keeper.not_saved(step, error, held_bytes(self.model)) from error
+        self.accelerator.wait_for_everyone()
+        if self.is_world_process_zero():
+            self.loop.keeper.complete(step, resumable=not self.args.save_only_model, tokens=self.loop.tokens)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if not load_exact(model or self.model, Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """No card: the manifest of the run says what was trained, and how."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        directory = Path(output_dir or self.args.output_dir)
+        model = self.accelerator.unwrap_model(self.model)
+        if isinstance(model, PeftModel) and not is_decomposed(model):
+            super()._save(str(directory), state_dict)
+        elif self.args.should_save:
+            self._save_dense(model, directory, state_dict)
+        # A pickle; the manifest holds the arguments.
+        (directory / "training_args.bin").unlink(missing_ok=True)
+
+    def _save_dense(self, model: Any, directory: Path, weights: dict[str, Any] | None) -> None:
+        decomposed = is_decomposed(model)
+        rounded = decomposed or saved_dtype(self.base_config) not in (None, torch.float32)
+        if rounded and not self.is_fsdp_enabled and _is_checkpoint(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            save_exact(model, directory)
+        if decomposed:
+            weights, model = dense_state_dict(model), model.get_base_model()
+        save_dense(model, directory, model.state_dict() if weights is None else weights, self.base_config)
+        self.processing_class.save_pretrained(directory)
+
+    def save_final(self) -> Path:
+        """Save the trained model on its own, without what is needed only to go on training."""
+        directory = self.job.directory.final
+        self.save_model(str(directory))
+        self.loop.reporter.saved(self.state.global_step, directory)
+        return directory
+
+
+def _is_checkpoint(directory: Path) -> bool:
+    return directory.name.startswith("checkpoint-")
