@@ -1,4 +1,4 @@
-"""The walls of the house: which of its rooms may know of which, read from the sources of the core and of the plugins.
+"""The walls of the house that docs/architecture.md draws: which rooms may know of which, read from the sources.
 
 What a module imports inside a function counts. What it imports for types alone does not: a type says what a module is
 told, not what it needs. Nor does a module that is named by a string, and imported when somebody asks for what it has.
@@ -176,3 +176,31 @@ def public(source: str, name: str) -> bool:
     if source in PUBLIC:
         return not name or name in PUBLIC[source]
     return source == f"{HUB}.testing"
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_house_has_every_room() -> None:
+    rooms = {module.split(".")[1] for module in modules() if module != HUB}
+    assert not [room for room in sorted(rooms) if f"\n| `{room}` |" not in PAGE]
+
+
+def test_the_page_of_the_house_names_what_there_is() -> None:
+    rooms = {module.split(".")[1] for module in modules() if module != HUB}
+    named = [name for name in re.findall(r"`(\w+(?:\.\w+)+)`", PAGE) if name.partition(".")[0] in rooms]
+    assert len(named) > 40
+    assert not [name for name in named if not exists(f"{HUB}.{name}")]
+
+
+def exists(name: str) -> bool:
+    """Whether there is such a module, or such a class, function or method in one."""
+    module = next(m for m in sorted(modules(), key=len, reverse=True) if f"{name}.".startswith(f"{m}."))
+    body: list[ast.stmt] = modules()[module].body
+    for part in filter(None, name.removeprefix(module).split(".")):
+        kinds = (ast.ClassDef, ast.FunctionDef)
+        found = next((node for node in body if isinstance(node, kinds) and node.name == part), None)
+        if found is None:
+            return False
+        body = found.body
+    return True
