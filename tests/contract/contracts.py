@@ -1,10 +1,12 @@
 """The contract tried on each example backend; `test_contract.py` runs this in a process of its own."""
 
 from functools import cache
+from typing import ClassVar
 
 import pytest
 import torch
 from contract_example import installed
+from contract_example.backend import words
 
 from training_hub.plugins import discovery
 from training_hub.testing import BackendContract
@@ -39,6 +41,20 @@ class TestHonestTwo(BackendContract):
     """As a plugin's author writes it."""
 
     backend = "HonestTwo"
+
+
+class TestAbsent(Quick):
+    backend = "Absent"
+    unchecked: ClassVar = {"training": "there is no quantum computer here"}
+
+
+class TestOfItsOwn(Quick):
+    backend = "OfItsOwn"
+    unchecked: ClassVar = {"first loss of contract_repeating": "nothing here measures it"}
+
+    @classmethod
+    def rows(cls, algorithm):
+        return words(20)
 
 
 class TestWaitsForTheDead(Quick):

@@ -77,11 +77,13 @@ def test_what_cannot_run_is_skipped_by_name_with_the_reason_and_counted(report):
     absent = report.skipped["Absent"]
     assert "not available here: it needs a quantum computer" in absent["test_a_run_completes[sft]"]
     assert "execute_training and no translation" in report.skipped["Plain"]["test_an_unknown_keyword_is_refused[sft]"]
-    assert (
-        "contract_ranking: the kit knows how sft"
-        in report.skipped["OfItsOwn"]["test_a_run_completes[contract_ranking]"]
-    )
-    assert "test_a_value_is_translated_or_refused[contract_ranking-margin]" in report.passed["OfItsOwn"]
+    own = report.skipped["OfItsOwn"]
+    assert "`first_loss` of the test class" in own["test_the_first_loss_is_the_base_models[contract_repeating]"]
+    for check in ("a_value_is_translated_or_refused[contract_repeating-margin]", "a_run_completes[contract_repeating]"):
+        assert f"test_{check}" in report.passed["OfItsOwn"]
+    for check in ("the_loss_falls", "a_stopped_run_goes_on_to_the_same_end", "the_effective_batch_is_exact"):
+        assert f"test_{check}[contract_repeating]" in report.passed["OfItsOwn"]
+    assert "test_a_mistake_is_named_and_leaves_nothing[bad-row]" in report.passed["OfItsOwn"]
     assert "SKIPPED" in report.text and re.search(r"\d+ skipped", report.text)
 
 
@@ -100,6 +102,11 @@ MESSAGES = {
     "KnowsNoNearestName": "without the nearest name, 'learning_rate'",
     "SavesHalfOfTheWeights": "weights are missing",
     "LeavesADirectory": "it was refused, and left or changed",
+    "TrainsAtAConstantRate": "run.json says lr_scheduler='cosine'",
+    "NamesAnArgumentThatNothingReads": r"arguments that the backend never reads: .*Forgotten\.weight_decay",
+    "Unacknowledged": r"(?s)1 of the things that users rely on most.*'training': it is not available here",
+    "CannotBeStopped": r"(?s)'stop': it cannot be stopped.*unchecked = \{'stop': \.\.\.\}",
+    "LeavesAGapInItsTable": "the table has no rule for eps",
     "WaitsForTheDead": "5 s after rank 1 was killed the run had not ended",
 }
 

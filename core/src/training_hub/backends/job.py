@@ -12,6 +12,10 @@ from training_hub.data.formats import DatasetOptions
 from training_hub.parameters.groups import default_of
 from training_hub.store.checkpoints import Checkpoint, complete
 from training_hub.store.directory import RunDirectory, read_json, write_json
+from training_hub.store.events import EventLog
+
+NEVER_READ = "translated for the framework, and read by nothing that trains, so that they did nothing: "
+"""How the warning of `Job.tell_unread` begins."""
 
 
 class JobParameters(Mapping[str, Any]):
@@ -33,6 +37,31 @@ class JobParameters(Mapping[str, Any]):
         return len(self._values)
 
 
+class Arguments(Mapping[str, Any]):
+    """Arguments of one class or function of the framework, which know whether anybody has read them."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+        self.unread = set(self._values)
+        """Names that nobody has read yet."""
+
+    def __getitem__(self, name: str) -> Any:
+        self.unread.discard(name)
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
+
+
 @dataclass(frozen=True)
 class Job:
     """What is to be trained, on what, with what, and where it goes."""
@@ -42,7 +71,8 @@ class Job:
     parameters: Mapping[str, Any]
     """Every parameter that the algorithm takes and the caller does not keep to itself (callbacks, trackers)."""
     arguments: Mapping[str, Mapping[str, Any]]
-    """The framework's arguments, by the class or function that takes them."""
+    """The framework's arguments, by the class or function that takes them. What nobody reads of them does nothing,
+    which the hub tells at the end."""
     dataset: DatasetOptions
     """How rows are read."""
     data: DatasetSummary
@@ -57,6 +87,9 @@ class Job:
     """The checkpoint to go on from."""
     rank_callbacks: Mapping[str, Any]
     """For `RankCallbacks`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", {owner: Arguments(values) for owner, values in self.arguments.items()})
 
     @property
     def file(self) -> Path:
@@ -82,6 +115,20 @@ class Job:
             },
         )
         return self.file
+
+    def unread_arguments(self) -> list[str]:
+        """Arguments that nobody has read, as `Class.field`: the framework cannot have been given them."""
+        return [
+            f"{owner}.{name}"
+            for owner, values in self.arguments.items()
+            if isinstance(values, Arguments)
+            for name in sorted(values.unread)
+        ]
+
+    def tell_unread(self) -> None:
+        """Warn of arguments that nobody has read: whoever gave such a value must not think that it was heeded."""
+        if unread := self.unread_arguments():
+            EventLog(self.directory.events).emit("warning", message=f"{NEVER_READ}{', '.join(unread)}")
 
     @classmethod
     def read(cls, path: Path) -> Job:

@@ -66,7 +66,7 @@ class Run:
             algorithm=self.parameters.algorithm,
             backend=self.backend,
             parameters=self.parameters.only(self._for_workers()),
-            arguments={owner: dict(values) for owner, values in self.translation.arguments.items()},
+            arguments=self.translation.arguments,
             dataset=DatasetOptions.of(self.parameters),
             data=self.request.data,
             eval_data=self.request.eval_data,

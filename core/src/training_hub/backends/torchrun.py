@@ -110,6 +110,8 @@ def train_job(run: Run, job: Job, here: Callable[[Job], Outcome] | None = None) 
     plan = run.translation.launch
     if plan is None:
         assert here is not None
-        return here(job).result(run.backend, run.directory)
+        outcome = here(job)
+        job.tell_unread()
+        return outcome.result(run.backend, run.directory)
     launch(plan, [str(job.write())], run.directory.logs, run.watchdog.check)
     return Outcome.read(run.directory).result(run.backend, run.directory)

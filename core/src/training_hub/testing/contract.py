@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from training_hub.testing.checks.bad_input import BadInput
 from training_hub.testing.checks.continuity import Continuity
+from training_hub.testing.checks.coverage import Coverage
 from training_hub.testing.checks.metadata import Metadata
 from training_hub.testing.checks.processes import Processes
 from training_hub.testing.checks.purity import Purity
@@ -11,7 +12,7 @@ from training_hub.testing.checks.training import Training
 from training_hub.testing.checks.translation import Translates
 
 
-class BackendContract(Metadata, Translates, Purity, Training, Processes, Continuity, BadInput):
+class BackendContract(Metadata, Translates, Purity, Coverage, Training, Processes, Continuity, BadInput):
     """What users rely on, whichever backend trains.
 
     Inherit from it in a test module and name the backend; `Subject` says what else an author may set.

@@ -37,16 +37,19 @@ KINDS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "stopped": (_STEADY, {}),
     "resumed": ({**_STEADY, "resume": True}, {}),
     "ranks": (_STEADY, {"nproc_per_node": 2}),
+    "defaults": ({}, {}),
 }
 """Parameters that each run needs, and those that are left out where the backend refuses them.
 
 `main` is cut in ragged steps, `whole` has all rows in its one step and several micro-batches, `two` is `main` on two
 processes. `steady` has many small steps, `stopped` is told to stop as it begins, and `resumed` goes on with it; `ranks`
-is told to stop by a callback on the last rank.
+is told to stop by a callback on the last rank. `defaults` is given nothing but where things are.
 """
 _PLACES = {"resumed": "stopped"}
 WELCOME: Mapping[str, Any] = {"lr_scheduler": "constant"}
-"""Left out of every run where the backend refuses it."""
+"""Left out of every run where the backend refuses it, and of the one of defaults."""
+_ALWAYS: Mapping[str, Any] = {"learning_rate": LEARNING_RATE, "max_seq_len": 256}
+"""Of every run but the one of defaults."""
 
 
 class Recorder(TrainingHubCallback):
@@ -169,19 +172,16 @@ class Runs:
             NotPossibleError: It refuses two processes.
         """
         subject = self.subject
+        others = {**_ALWAYS, **needed, **WELCOME, **welcome} if needed else {}
         values = {
             "model_path": str(self.toy.model),
-            "data_path": str(self.toy.rows),
+            "data_path": str(self.rows_of(algorithm)),
             "ckpt_output_dir": str(self.directory / place),
-            "learning_rate": LEARNING_RATE,
-            "max_seq_len": 256,
-            **needed,
-            **WELCOME,
-            **welcome,
+            **others,
         }
         declared = subject.algorithm(algorithm).declared()
         values = {name: value for name, value in values.items() if name in declared}
-        values |= subject.needed(algorithm) | dict(subject.parameters.get(algorithm, {}))
+        values |= subject.needed(algorithm) | (dict(subject.parameters.get(algorithm, {})) if needed else {})
         if not issubclass(subject.kind(), FrameworkBackend):
             return values
         if "nproc_per_node" in needed and (reason := subject.refusal(algorithm, values, "nproc_per_node")):
@@ -190,6 +190,18 @@ class Runs:
             if name in values and subject.refusal(algorithm, values, name):
                 del values[name]
         return values
+
+    def rows_of(self, algorithm: str) -> Path:
+        """The rows of an algorithm: the kit's conversations, or the author's own."""
+        own = self.subject.rows(algorithm)
+        if own is None:
+            return self.toy.rows
+        path = self.directory / f"{algorithm}.jsonl"
+        if not path.exists():
+            rows = [dict(row) for row in own]
+            assert len(rows) == ROWS, f"rows({algorithm!r}) gives {len(rows)} rows; expected {ROWS}"
+            write_rows(path, rows)
+        return path
 
     def train(self, algorithm: str, asked: Mapping[str, Any]) -> Any:
         """Train by the public API."""

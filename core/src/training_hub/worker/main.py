@@ -25,7 +25,9 @@ def run_worker(train: Callable[[Job], Outcome | None], end: Callable[[], None] |
     job = Job.read(Path(sys.argv[1]))
     with recorded_failure(job.directory.logs):
         outcome = train(job)
+        # A process that only prepares something has no outcome.
         if outcome is not None and os.environ.get("RANK", "0") == "0":
+            job.tell_unread()
             outcome.write(job.directory)
         if end is not None:
             end()

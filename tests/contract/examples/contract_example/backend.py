@@ -1,20 +1,33 @@
 """Backends that keep every promise: one with a single process, and one that has two as well."""
 
-import json
-from pathlib import Path
+import random
 from typing import Annotated, Required
 
 from annotated_types import Gt
 
-from training_hub import Algorithm
-from training_hub.backends.base import Availability, Backend, FrameworkBackend
-from training_hub.backends.translation import by_hub, exact, refused, translate
-from training_hub.launchers.local import launch
-from training_hub.launchers.plan import LaunchPlan
-from training_hub.parameters import REQUIRED, Param
-from training_hub.parameters.groups import Callbacks, Continuity, Essentials, Pretraining, Schedule, Torchrun
-from training_hub.store.directory import write_json
-from training_hub.store.result import TrainingResult
+from training_hub.plugin import (
+    REQUIRED,
+    Algorithm,
+    Availability,
+    Backend,
+    Callbacks,
+    Checkpoints,
+    Continuity,
+    Essentials,
+    FrameworkBackend,
+    LaunchPlan,
+    Param,
+    Pretraining,
+    RowError,
+    RowFormat,
+    Schedule,
+    Torchrun,
+    by_hub,
+    exact,
+    refused,
+    train_job,
+    translate,
+)
 
 DONE = {
     "model_path": exact("Loop.model_path"),
@@ -52,6 +65,10 @@ class Honest(FrameworkBackend):
     accepts = {"AdamW": frozenset({"amsgrad"})}
     settings = {"AdamW.foreach": (False, "few weights")}
 
+    def __init__(self):
+        # By its name the processes find the loop.
+        self.settings = {**self.settings, "Loop.name": (self.loop, "which loop trains")}
+
     def availability(self):
         return Availability(True, "anywhere")
 
@@ -65,18 +82,9 @@ class Honest(FrameworkBackend):
         return None
 
     def train(self, run):
-        return self.result(run, self.outcome(run))
+        from contract_example.loop import train
 
-    def outcome(self, run):
-        from contract_example.loop import loop_of
-
-        return loop_of(self.job(run)).run()
-
-    def job(self, run):
-        return run.job() | {"loop": self.loop}
-
-    def result(self, run, outcome):
-        return TrainingResult(Path(outcome["checkpoint"]), outcome["metrics"], self.name, run.directory.path)
+        return train_job(run, run.job(), here=train)
 
 
 class HonestTwo(Honest):
@@ -90,14 +98,6 @@ class HonestTwo(Honest):
     def plan(self, parameters):
         two = parameters["nproc_per_node"] == 2
         return LaunchPlan("contract_example.loop", 2, environment={"OMP_NUM_THREADS": "1"}) if two else None
-
-    def outcome(self, run):
-        if run.translation.launch is None:
-            return super().outcome(run)
-        path = run.directory.logs / "job.json"
-        write_json(path, self.job(run))
-        launch(run.translation.launch, [str(path)], run.directory.logs, run.watchdog.check)
-        return json.loads((run.directory.logs / "outcome.json").read_text())
 
 
 class Plain(Backend):
@@ -116,21 +116,55 @@ class Absent(Honest):
         return Availability(False, "it needs a quantum computer")
 
 
-class RankingParameters(Essentials, Schedule, Torchrun, Pretraining, Callbacks, Continuity, total=False):
-    """Ranking."""
-
-    margin: Required[Annotated[float, Gt(0), Param(REQUIRED, "Least difference of two answers' scores.")]]
+class Unacknowledged(Absent):
+    """The same, and nobody says that this is right."""
 
 
-class Ranking(Algorithm):
-    """Learns which of two answers is better."""
+class Words(RowFormat):
+    """A text under the key `words`."""
 
-    name = "contract_ranking"
-    parameters = RankingParameters
+    name = "contract_words"
+    expected = "'words'"
+
+    def recognises(self, row, options):
+        return "words" in row
+
+    def convert(self, row, options):
+        if not isinstance(row["words"], str) or not row["words"]:
+            raise RowError("'words' is no text; expected one")
+        return row["words"]
+
+    def encode(self, examples, encoder):
+        from contract_example.loop import Tokens
+
+        return [Tokens(tuple(encoder.tokenizer(words, add_special_tokens=False)["input_ids"])) for _, words in examples]
+
+
+class RepeatingParameters(Essentials, Schedule, Torchrun, Checkpoints, Pretraining, Callbacks, Continuity, total=False):
+    """Repeating."""
+
+    margin: Required[Annotated[float, Gt(0), Param(REQUIRED, "A number that is looked at.")]]
+
+
+class Repeating(Algorithm):
+    """Learns to repeat words, without any conversation."""
+
+    name = "contract_repeating"
+    parameters = RepeatingParameters
+    row_formats = ("contract_words",)
 
 
 class OfItsOwn(Honest):
-    """Brings an algorithm of its own, which the kit cannot train."""
+    """Brings an algorithm of its own, with rows of its own."""
 
-    algorithms = ("contract_ranking",)
+    algorithms = ("contract_repeating",)
     done = {**DONE, "margin": exact("Loop.margin")}
+    loop = "contract_example.loop:WordLoop"
+
+
+def words(count):
+    """Rows of `contract_words`."""
+    rng = random.Random(0)
+    return [
+        {"words": " ".join("".join(rng.choices("abcd", k=4)) for _ in range(rng.randint(2, 6)))} for _ in range(count)
+    ]

@@ -9,10 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contract_example.backend import DONE, Honest, HonestTwo
-from training_hub import Availability
-from training_hub.backends.translation import Rule, exact
-from training_hub.errors import TrainingFailedError, UserError
-from training_hub.launchers.local import run_first
+from training_hub.plugin import Availability, Rule, TrainingFailedError, UserError, exact, run_first
 
 CAUGHT_BY = {}
 """Class to the check that must fail on it."""
@@ -76,6 +73,20 @@ class RefusesWhatIsTheDefaultAnyway(Honest):
     done = {**DONE, "beta1": exact("AdamW.beta1", refuse=lambda p: "no betas" if p.given("beta1") else None)}
 
 
+@caught_by("test_every_parameter_has_a_rule")
+class LeavesAGapInItsTable(Honest):
+    gap = "eps"
+
+    def translate(self, parameters):
+        found = super().translate(parameters)
+        return replace(found, without_rule=(self.gap,))
+
+
+@caught_by("test_what_users_rely_on_most_is_checked")
+class CannotBeStopped(Honest):
+    controls = frozenset()
+
+
 @caught_by("test_every_parameter_has_one_item")
 class ForgetsAParameter(Honest):
     def translate(self, parameters):
@@ -126,7 +137,7 @@ class IgnoresWhatNobodyKnows(Honest):
             for name, value in parameters.backend_kwargs.items()
             if name != far or parameters["model_path"] != "model"
         }
-        return super().translate(replace(parameters, further=further))
+        return super().translate(replace(parameters, backend_kwargs=further))
 
 
 @caught_by("test_a_misspelt_name_is_refused_with_the_nearest")
@@ -228,6 +239,16 @@ class ReportsAnotherLearningRate(Loops):
     pass
 
 
+@caught_by("test_the_rates_are_those_of_the_schedule_in_a_run_of_defaults")
+class TrainsAtAConstantRate(Loops):
+    pass
+
+
+@caught_by("test_every_argument_reaches_the_framework")
+class NamesAnArgumentThatNothingReads(Honest):
+    done = {**DONE, "weight_decay": exact("Forgotten.weight_decay")}
+
+
 @caught_by("test_a_checkpoint_is_loaded_by_transformers_alone")
 class SavesNoConfig(Loops):
     pass
@@ -255,9 +276,9 @@ class NamesCheckpointsAnotherWay(Loops):
 
 @caught_by("test_the_result_is_complete")
 class ReturnsNoMetrics(Honest):
-    def result(self, run, outcome):
-        kept = {"final_loss": outcome["metrics"]["loss"]}
-        return super().result(run, {**outcome, "metrics": kept})
+    def train(self, run):
+        found = super().train(run)
+        return replace(found, metrics={"final_loss": found.metrics["loss"]})
 
 
 @caught_by("test_the_manifest_is_complete")
@@ -275,9 +296,9 @@ class TrainsTwoModelsThatNeverMeet(LoopsTwo):
 
 @caught_by("test_a_failing_worker_reports_its_cause")
 class HidesTheCause(HonestTwo):
-    def outcome(self, run):
+    def train(self, run):
         try:
-            return super().outcome(run)
+            return super().train(run)
         except TrainingFailedError as error:
             if "SIGKILL" in str(error):
                 raise
@@ -286,9 +307,9 @@ class HidesTheCause(HonestTwo):
 
 @caught_by("test_a_killed_process_ends_the_run")
 class HidesTheSignal(HonestTwo):
-    def outcome(self, run):
+    def train(self, run):
         try:
-            return super().outcome(run)
+            return super().train(run)
         except TrainingFailedError as error:
             if "SIGKILL" in str(error):
                 raise TrainingFailedError("suffered a failure during distributed training") from error
@@ -299,19 +320,12 @@ class HidesTheSignal(HonestTwo):
 class WaitsForTheDead(HonestTwo):
     """Its launcher starts the ranks and waits for the first of them alone."""
 
-    def outcome(self, run):
+    def train(self, run):
         if run.translation.launch is None or run.parameters["num_epochs"] < 100:
-            return super().outcome(run)
+            return super().train(run)
         plan = replace(run.translation.launch, torchrun=False)
-        run_first(plan, "contract_example.patient", [str(self._written(run))], run.directory.logs)
+        run_first(plan, "contract_example.patient", [str(run.job().write())], run.directory.logs)
         raise AssertionError("it ends by being killed")
-
-    def _written(self, run):
-        from training_hub.store.directory import write_json
-
-        path = run.directory.logs / "job.json"
-        write_json(path, self.job(run))
-        return path
 
 
 # Events, callbacks, resumption.
@@ -342,25 +356,24 @@ class GivesCallbacksNoModel(LoopsTwo):
 
 @caught_by("test_a_mistake_is_named_and_leaves_nothing")
 class LeavesADirectory(Honest):
-    def carry_out(self, parameters):
+    def translate(self, parameters):
         if parameters["model_path"].endswith("no-model"):
             Path(parameters["ckpt_output_dir"]).mkdir()
-        return super().carry_out(parameters)
+        return super().translate(parameters)
 
 
 @caught_by("test_a_mistake_is_named_and_leaves_nothing")
 class RaisesWhatItLikes(Honest):
-    def carry_out(self, parameters):
-        try:
-            return super().carry_out(parameters)
-        except FileNotFoundError as error:
-            raise KeyError("model") from error
+    def translate(self, parameters):
+        if parameters["model_path"].endswith("no-model"):
+            raise KeyError("model")
+        return super().translate(parameters)
 
 
 @caught_by("test_a_row_that_shows_itself_late_leaves_an_earlier_run")
 class LosesTheRowsPlace(Honest):
-    def outcome(self, run):
+    def train(self, run):
         try:
-            return super().outcome(run)
+            return super().train(run)
         except UserError as error:
             raise TrainingFailedError("the data could not be processed") from error

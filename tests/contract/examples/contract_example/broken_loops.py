@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from contract_example.loop import Loop
-from training_hub.store.control import Orders
+from training_hub.plugin import Orders
 
 
 class FailsAtTheEnd(Loop):
@@ -29,7 +29,7 @@ class TakesTheMeanOfMeans(Loop):
 
 class DropsTheLastRows(Loop):
     def batches(self, epoch):
-        size = self.values["effective_batch_size"]
+        size = self.given["batch"]
         whole = [(at, batch) for at, batch in super().batches(epoch) if len(batch) == size]
         for number, (_, batch) in enumerate(whole, start=1):
             yield epoch + number / len(whole), batch
@@ -45,6 +45,11 @@ class NamesAFigureAnotherWay(Loop):
     def figures(self, *figures):
         found = super().figures(*figures)
         return {"gradient_norm": found.pop("grad_norm"), **found}
+
+
+class TrainsAtAConstantRate(Loop):
+    def rate(self, step):
+        return self.of_optimizer["lr"]
 
 
 class ReportsAnotherLearningRate(Loop):
@@ -78,14 +83,16 @@ class SavesNoTemplate(Loop):
 
 class SavesTheBaseModel(Loop):
     def end(self):
-        self.model = AutoModelForCausalLM.from_pretrained(self.values["model_path"])
+        self.model = AutoModelForCausalLM.from_pretrained(self.given["model_path"])
         return super().end()
 
 
 class NamesCheckpointsAnotherWay(Loop):
-    def checkpoint(self, step):
+    def save(self, path, step):
+        super().save(path, step)
         # Where it is stopped it keeps to the names: that is another check.
-        return self.directory.path / f"step_{step}" if self.values["checkpoint_at_epoch"] else super().checkpoint(step)
+        if self.values["checkpoint_at_epoch"] and path.name.startswith("checkpoint"):
+            path.rename(self.directory.path / f"step_{step}")
 
 
 class TrainsTwoModelsThatNeverMeet(Loop):

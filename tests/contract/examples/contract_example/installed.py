@@ -5,19 +5,23 @@ from pathlib import Path
 from contract_example.broken import CAUGHT_BY
 
 GOOD = ("Honest", "HonestTwo", "Plain", "Absent", "OfItsOwn")
-"""In `backend`."""
+"""In `backend`; so is `Unacknowledged`."""
 MODULES = {
     "SpeaksAnotherVersion": ("test_its_plugin_loads", ("hooks = 1", "hooks = 0")),
     "BringsNothing": ("test_its_plugin_loads", ('"NAME"', '"another"')),
-    "ImportsOnLoad": ("test_loading_imports_no_framework", ("from training_hub", "import torch\nfrom training_hub")),
+    "ImportsOnLoad": (
+        "test_loading_imports_no_framework",
+        ("from training_hub.plugin", "import torch\nfrom training_hub.plugin"),
+    ),
     "IsImportedAtStart": ("test_listing_imports_nothing_of_it", ("", "")),
 }
 """Plugins that are broken in their module: the check that must fail, and what is written in the module instead."""
 NOT_INSTALLED = "IsNotInstalled"
 
-NAMES = (*GOOD, *CAUGHT_BY, *MODULES, NOT_INSTALLED)
+NAMES = (*GOOD, "Unacknowledged", *CAUGHT_BY, *MODULES, NOT_INSTALLED)
 EXPECTED = {
     **dict.fromkeys(GOOD, None),
+    "Unacknowledged": "test_what_users_rely_on_most_is_checked",
     **CAUGHT_BY,
     **{name: check for name, (check, _) in MODULES.items()},
     NOT_INSTALLED: "test_it_is_installed",
@@ -25,7 +29,7 @@ EXPECTED = {
 """The one check that must fail, or None."""
 
 MODULE = """
-from training_hub import hookimpl
+from training_hub.plugin import hookimpl
 
 training_hub_hooks = 1
 
@@ -41,9 +45,16 @@ ALGORITHMS = """
 
 @hookimpl
 def training_hub_algorithms():
-    from contract_example.backend import Ranking
+    from contract_example.backend import Repeating
 
-    return [Ranking]
+    return [Repeating]
+
+
+@hookimpl
+def training_hub_row_formats():
+    from contract_example.backend import Words
+
+    return [Words()]
 """
 
 
@@ -60,7 +71,11 @@ def install(place: Path) -> None:
         if name in MODULES:
             _, (old, new) = MODULES[name]
             text = text.replace(old, new) if old else text
-        home, kind = ("broken", name) if name in CAUGHT_BY else ("backend", name if name in GOOD else "Honest")
+        home, kind = (
+            ("broken", name)
+            if name in CAUGHT_BY
+            else ("backend", name if name in (*GOOD, "Unacknowledged") else "Honest")
+        )
         text = text.replace("HOME", home).replace("CLASS", kind).replace("NAME", name)
         (place / f"plugin_{name}.py").write_text(text)
         lines.append(f"{name} = plugin_{name}")

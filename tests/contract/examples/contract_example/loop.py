@@ -1,22 +1,24 @@
 """A training loop by hand, in one process or several, that keeps every promise of a backend."""
 
-import json
+import math
 import os
-import sys
 import time
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training_hub.data import prepare_job
-from training_hub.store.checkpoints import complete, seal
-from training_hub.store.control import ControlReader, Orders
-from training_hub.store.directory import RunDirectory, write_json
-from training_hub.store.events import SCHEMA
-from training_hub.worker.callbacks import RankCallbacks
-from training_hub.worker.failure import recorded_failure
+from training_hub.plugin import (
+    CheckpointKeeper,
+    ControlReader,
+    Outcome,
+    RankCallbacks,
+    StepReporter,
+    orders_on_every_rank,
+    prepare_rows,
+    run_worker,
+)
 
 IGNORED = -100
 
@@ -26,40 +28,44 @@ class Loop:
 
     def __init__(self, job):
         self.job = job
-        self.values = job["values"]
-        self.directory = RunDirectory(Path(job["directory"]))
-        self.ranks = RankCallbacks(job["on_all_ranks"], self.directory)
-        self.events = self.ranks.events
+        self.values = job.parameters
+        self.directory = job.directory
+        self.given = {**job.arguments["Loop"]}
+        self.of_optimizer = {**job.arguments["AdamW"]}
+        self.ranks = RankCallbacks(job)
         self.control_reader = ControlReader(self.directory)
         self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self.reporter = StepReporter(job, self.ranks.events, writes=self.rank == 0)
+        self.keeper = CheckpointKeeper(job, self.reporter)
         self.last = {}
 
     def run(self):
-        torch.manual_seed(self.values["seed"])
-        self.tokenizer = AutoTokenizer.from_pretrained(self.values["model_path"])
+        torch.manual_seed(self.given["seed"])
+        self.tokenizer = AutoTokenizer.from_pretrained(self.given["model_path"])
         self.rows = self.read_rows()
-        self.model = AutoModelForCausalLM.from_pretrained(self.values["model_path"], dtype=torch.float32)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.values["learning_rate"], weight_decay=0)
-        batches = [batch for epoch in range(self.values["num_epochs"]) for batch in self.batches(epoch)]
+        self.model = AutoModelForCausalLM.from_pretrained(self.given["model_path"], dtype=torch.float32)
+        self.optimizer = self.new_optimizer()
+        batches = [batch for epoch in range(self.given["epochs"]) for batch in self.batches(epoch)]
         self.steps = len(batches)
-        done, tokens = self.resume() if self.job["resume"] else (0, 0)
-        self.emit("start", **self.start(), resumed_from=done or None)
+        done, tokens = self.resume() if self.job.resume_from else (0, 0)
+        self.start(tokens)
         self.begin()
         began = time.perf_counter()
         for step, (epoch, batch) in list(enumerate(batches, start=1))[done:]:
             self.ranks.meet()
+            self.use_rate(step)
             loss, norm = self.step(batch)
             tokens += sum(len(row.input_ids) for row in batch)
             self.last = self.figures(step, epoch, loss, norm, tokens, tokens / (time.perf_counter() - began))
-            self.emit("step", **self.last)
+            self.tell_step()
             if epoch == int(epoch):
                 self.tell_epoch(int(epoch), step)
             orders = self.orders()
             if orders.stop and step < self.steps:
-                self.emit("stop", step=step, reason=self.control_reader.reason)
+                self.reporter.stopped(step, self.control_reader.reason)
                 self.save(self.checkpoint(step), step)
                 self.ranks.end(self.last)
-                return {"checkpoint": str(self.checkpoint(step)), "metrics": self.last}
+                return Outcome(self.checkpoint(step), self.last)
             if orders.save or (self.values["checkpoint_at_epoch"] and epoch == int(epoch)):
                 self.save(self.checkpoint(step), step)
         outcome = self.end()
@@ -69,23 +75,34 @@ class Loop:
     def begin(self):
         self.ranks.begin(self.model, self.tokenizer, torch.device("cpu"))
 
+    def tell_step(self):
+        self.reporter.emit("step", **self.last)
+
     def tell_epoch(self, epoch, step):
-        self.emit("epoch", epoch=epoch, step=step)
+        self.reporter.epoch(epoch, step)
 
     def orders(self):
         """What the caller asks for, the same on every rank."""
-        found = self.control_reader.orders() if self.rank == 0 else Orders()
-        if self.world == 1:
-            return found
-        numbers = torch.tensor(found.numbers())
-        dist.broadcast(numbers, 0)
-        return Orders.of(numbers.tolist())
+        return orders_on_every_rank(self.control_reader if self.rank == 0 else None, torch.device("cpu"))
+
+    def new_optimizer(self):
+        return torch.optim.AdamW(self.model.parameters(), weight_decay=0, **self.of_optimizer)
+
+    def rate(self, step):
+        peak = self.of_optimizer["lr"]
+        if self.given["scheduler"] == "constant":
+            return peak
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - 1) / self.steps))
+
+    def use_rate(self, step):
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
 
     def resume(self):
         """Steps done and tokens seen by the checkpoint to go on from."""
-        found = complete(Path(self.job["resume"]))
+        found = self.job.resume_from
         self.model = AutoModelForCausalLM.from_pretrained(found.path, dtype=torch.float32)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.values["learning_rate"], weight_decay=0)
+        self.optimizer = self.new_optimizer()
         self.restore(torch.load(found.path / "optimizer.pt", weights_only=True))
         self.last = found.facts["last"]
         return found.step, self.last["tokens"]
@@ -94,11 +111,11 @@ class Loop:
         self.optimizer.load_state_dict(state)
 
     def read_rows(self):
-        return list(prepare_job(self.job, self.tokenizer).train)
+        return list(prepare_rows(self.job, self.tokenizer).train)
 
     def batches(self, epoch):
         """Pairs of the epochs done and the rows of a step."""
-        size = self.values["effective_batch_size"]
+        size = self.given["batch"]
         order = torch.randperm(len(self.rows), generator=torch.Generator().manual_seed(epoch)).tolist()
         steps = -(-len(order) // size)
         for number in range(steps):
@@ -107,17 +124,15 @@ class Loop:
                 [self.rows[index] for index in order[number * size : (number + 1) * size]],
             )
 
-    def start(self):
-        return {
-            "schema": SCHEMA,
-            "algorithm": "sft",
-            "backend": self.job["backend"],
-            "rows": len(self.rows),
-            "max_steps": self.steps,
-            "num_epochs": self.values["num_epochs"],
-            "world_size": self.world,
-            "effective_batch_size": self.values["effective_batch_size"],
-        }
+    def start(self, tokens):
+        self.reporter.start(
+            rows=len(self.rows),
+            max_steps=self.steps,
+            num_epochs=self.given["epochs"],
+            world_size=self.world,
+            effective_batch_size=self.given["batch"],
+            tokens=tokens,
+        )
 
     def step(self, batch):
         """The loss over the batch and the gradient's norm; the weights are updated."""
@@ -132,7 +147,7 @@ class Loop:
         return self.update(loss)
 
     def micro_batch(self):
-        return max(1, self.values["max_tokens_per_gpu"] // self.values["max_seq_len"])
+        return self.given["micro_batch"]
 
     def micro_loss(self, rows, trained, count):
         return self.summed(rows) / trained
@@ -167,7 +182,7 @@ class Loop:
             "max_steps": self.steps,
             "epoch": epoch,
             "loss": loss,
-            "learning_rate": self.values["learning_rate"],
+            "learning_rate": self.rate(step),
             "grad_norm": norm,
             "tokens": tokens,
             "tokens_per_second": speed,
@@ -177,40 +192,76 @@ class Loop:
         return self.directory.path / f"checkpoint-{step}"
 
     def save(self, path, step):
-        if self.rank == 0:
-            self.model.save_pretrained(path)
-            self.tokenizer.save_pretrained(path)
-            if path.name.startswith("checkpoint"):
-                torch.save(self.optimizer.state_dict(), path / "optimizer.pt")
-                seal(path, step, resumable=True, last=self.last)
-        self.emit("save", step=step, checkpoint=str(path))
+        if self.rank:
+            return
+        self.model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+        if path.name.startswith("checkpoint"):
+            torch.save(self.optimizer.state_dict(), path / "optimizer.pt")
+            self.keeper.complete(step, resumable=True, last=self.last)
+        else:
+            self.reporter.saved(step, path)
 
     def end(self):
         self.save(self.directory.final, self.steps)
-        return {"checkpoint": str(self.directory.final), "metrics": self.last}
-
-    def emit(self, event, **fields):
-        if self.rank == 0:
-            self.events.emit(event, **fields)
+        return Outcome(self.directory.final, self.last)
 
 
-def loop_of(job):
-    """The loop that the job names: of this package, by module and class."""
-    module, _, name = job["loop"].partition(":")
-    return getattr(__import__(module, fromlist=[name]), name)(job)
+class Tokens(NamedTuple):
+    """A text of which every token but the first is learnt."""
+
+    input_ids: tuple[int, ...]
+
+    @property
+    def labels(self):
+        return [IGNORED, *self.input_ids[1:]]
+
+    @property
+    def length(self):
+        return len(self.input_ids)
+
+    @property
+    def total_tokens(self):
+        return len(self.input_ids)
+
+    @property
+    def trained_tokens(self):
+        return len(self.input_ids) - 1
 
 
-def main():
-    job = json.loads(Path(sys.argv[1]).read_text())
-    logs = RunDirectory(Path(job["directory"])).logs
-    with recorded_failure(logs):
+class WordLoop(Loop):
+    """The same loop, on rows of a plugin's own."""
+
+    def read_rows(self):
+        from contract_example.backend import Words
+
+        return [
+            Row(list(row.input_ids), row.labels, row.trained_tokens)
+            for row in prepare_rows(self.job, self.tokenizer, [Words()]).train
+        ]
+
+
+class Row(NamedTuple):
+    """A row as the loop takes it."""
+
+    input_ids: list[int]
+    labels: list[int]
+    trained_tokens: int
+
+
+def train(job):
+    """Train by the loop that the job names: of this package, by module and class."""
+    module, _, name = job.arguments["Loop"]["name"].partition(":")
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if several:
         dist.init_process_group("gloo")
-        outcome = loop_of(job).run()
-        if dist.get_rank() == 0:
-            write_json(logs / "outcome.json", outcome)
-        dist.barrier()
-        dist.destroy_process_group()
+    return getattr(__import__(module, fromlist=[name]), name)(job).run()
+
+
+def part():
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main()
+    run_worker(train, part)

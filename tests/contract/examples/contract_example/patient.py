@@ -28,16 +28,13 @@ def main():
 
 def work():
     """Report a step, and wait for what never comes."""
-    import json
     import threading
     from pathlib import Path
 
-    from training_hub.store.directory import RunDirectory
-    from training_hub.store.events import EventLog
+    from training_hub.plugin import EventLog, Job
 
-    job = json.loads(Path(sys.argv[1]).read_text())
     if os.environ["RANK"] == "0":
-        EventLog(RunDirectory(Path(job["directory"])).events).emit("step", step=1)
+        EventLog(Job.read(Path(sys.argv[1])).directory.events).emit("step", step=1)
     threading.Event().wait()
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
 from training_hub.errors import UserError
-from training_hub.testing.checks.processes import _first
-from training_hub.testing.checks.subject import Subject
+from training_hub.testing.checks.subject import LEARN_ROWS, Subject, first_trainable
 from training_hub.testing.runs import Runs, Toy, left_in
 from training_hub.testing.toy import conversations, write_rows
 
@@ -46,7 +46,8 @@ def _empty_data(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
 
 
 def _bad_row(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
-    write_rows(place / "bad.jsonl", [*conversations(2), {"messages": [{"role": "user"}]}])
+    good = toy.rows.read_text(encoding="utf-8").splitlines()[:2]
+    write_rows(place / "bad.jsonl", [*map(json.loads, good), {"messages": [{"role": "user"}]}])
     return {"data_path": str(place / "bad.jsonl")}, "bad.jsonl:3"
 
 
@@ -94,8 +95,8 @@ class BadInput(Subject):
     def test_a_mistake_is_named_and_leaves_nothing(
         self, translates: None, runs: Runs, toy: Toy, tmp_path: Path, mistake: str
     ) -> None:
-        algorithm = _first(self.checked_algorithms())
-        differing, named = MISTAKES[mistake](tmp_path, toy)
+        algorithm = first_trainable(type(self))
+        differing, named = MISTAKES[mistake](tmp_path, replace(toy, rows=runs.rows_of(algorithm)))
         asked = runs.asked(algorithm, {"ckpt_output_dir": str(tmp_path / "out")}, {}, mistake) | dict(differing)
         _refused(runs, algorithm, asked, named, tmp_path, toy.model.parent)
 
@@ -103,7 +104,7 @@ class BadInput(Subject):
         self, translates: None, runs: Runs, toy: Toy, tmp_path: Path
     ) -> None:
         """A template that refuses a word, which only shows when rows are turned into tokens."""
-        algorithm = _first(self.checked_algorithms())
+        algorithm = first_trainable(type(self), of=LEARN_ROWS)
         model = shutil.copytree(toy.model, tmp_path / "model")
         template = model / "chat_template.jinja"
         template.write_text(_REFUSES + template.read_text(encoding="utf-8"), encoding="utf-8")

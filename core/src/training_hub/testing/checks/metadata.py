@@ -48,7 +48,7 @@ class Metadata(Watched):
 
     def test_its_algorithms_exist_and_list_it(self, loads: None) -> None:
         kind = self.kind()
-        assert kind.algorithms, f"{kind.__name__}.algorithms is empty: say which algorithms it carries out"
+        assert kind.algorithms, f"{kind.__name__}.algorithms is empty: say which algorithms it executes"
         for name in kind.algorithms:
             try:
                 listed = AlgorithmRegistry.list_backends(name)

@@ -16,7 +16,7 @@ import pytest
 
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
 from training_hub.store.events import read_events
-from training_hub.testing.checks.subject import LEARN_ROWS, Subject, measurable, run_of
+from training_hub.testing.checks.subject import Subject, first_trainable, run_of
 from training_hub.testing.killer import Killer
 from training_hub.testing.runs import NotPossibleError, Runs, Toy, Trained
 
@@ -31,7 +31,7 @@ class Processes(Subject):
         assert found.losses == pytest.approx(trained.losses, abs=self.same_loss()), "losses of each step, two and one"
 
     def test_a_failing_worker_reports_its_cause(self, translates: None, runs: Runs, toy: Toy) -> None:
-        algorithm = _first(self.checked_algorithms())
+        algorithm = first_trainable(type(self))
         broken = runs.directory / "broken-model"
         shutil.copytree(toy.model, broken)
         weights = broken / "model.safetensors"
@@ -51,7 +51,7 @@ class Processes(Subject):
         _recorded_as_failed(Path(asked["ckpt_output_dir"]))
 
     def test_a_killed_process_ends_the_run(self, translates: None, runs: Runs) -> None:
-        algorithm = _first(self.checked_algorithms())
+        algorithm = first_trainable(type(self))
         if not sys.platform.startswith("linux"):
             pytest.skip("processes are found by /proc, which only Linux has")
         try:
@@ -74,14 +74,6 @@ class Processes(Subject):
         assert "rank 1" in said, f"the error does not name the rank: {said}"
         assert not killer.alive(), "processes of the run are still there"
         _recorded_as_failed(directory)
-
-
-def _first(names: list[str]) -> str:
-    name = next((name for name in names if name in LEARN_ROWS), None)
-    if name is None:
-        measurable(names[0] if names else "")
-    assert name is not None
-    return name
 
 
 def _with_most_processes(

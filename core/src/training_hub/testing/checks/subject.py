@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from training_hub.testing.runs import NotPossibleError, Runs, Toy, Trained, make
 from training_hub.testing.values import COMPANIONS, candidates
 
 LEARN_ROWS = ("sft", "osft", "lora_sft")
-"""Algorithms whose loss the kit can measure itself, on the rows that it makes."""
+"""Algorithms that learn to continue conversations: the kit makes rows for them, and measures their loss itself."""
 PLACES = {"model_path": "model", "data_path": "rows.jsonl", "ckpt_output_dir": "out"}
 """For translations, which touch none of them."""
 
@@ -44,11 +44,34 @@ class Subject:
     """Largest difference of two losses that count as the same; by default 1e-3, and 2e-2 on a GPU, for bfloat16."""
     patience: ClassVar[float] = 60.0
     """Seconds in which a run must end once one of its processes was killed."""
+    least_fall: ClassVar[Mapping[str, float]] = {}
+    """By algorithm: how far its loss falls at least in the main run, in its own unit; by default 0.1."""
+    unchecked: ClassVar[Mapping[str, str]] = {}
+    """What users rely on most and cannot be checked here, each with the reason why that is right: see
+    `test_what_users_rely_on_most_is_checked`, which names them."""
 
     @classmethod
     def environment(cls) -> AbstractContextManager[Any]:
         """In which the backend trains, such as a stand-in for hardware that this machine lacks; by default as it is."""
         return nullcontext()
+
+    @classmethod
+    def rows(cls, algorithm: str) -> Iterable[Mapping[str, Any]] | None:
+        """Twenty good rows of an algorithm of the author's own, of different lengths; None where it learns from others.
+
+        For `sft`, `osft` and `lora_sft` the kit has conversations.
+        """
+        return None
+
+    @classmethod
+    def first_loss(cls, algorithm: str, base: float) -> float | None:
+        """The loss of the first step, with all rows in it, before anything is learnt; None where nobody can tell.
+
+        Args:
+            algorithm: Which one.
+            base: The base model's loss on the kit's conversations, in nats a trained token.
+        """
+        return base if algorithm in LEARN_ROWS else None
 
     @classmethod
     def measure(cls, toy: Toy, models: list[Path], directory: Path) -> dict[Path, Measured]:
@@ -192,7 +215,7 @@ class Subject:
     @pytest.fixture
     def trained(self, translates: None, runs: Runs, algorithm: str) -> Trained:
         """The main run; skip where it failed, which is a check of its own."""
-        measurable(algorithm)
+        trainable(type(self), algorithm)
         found = runs.ready(algorithm, "main")
         if found is None:
             pytest.skip(f"{algorithm} did not train: see test_a_run_completes[{algorithm}]")
@@ -211,10 +234,28 @@ def _first_value(subject: type[Subject], parameter: Parameter) -> Any:
     return said.get(parameter.name, next(iter(candidates(parameter, None)), None))
 
 
-def measurable(algorithm: str) -> None:
-    """Skip an algorithm that learns something else than to continue rows."""
-    if algorithm not in LEARN_ROWS:
-        pytest.skip(f"{algorithm}: the kit knows how {', '.join(LEARN_ROWS)} learn; test this one with rows of its own")
+def trainable(subject: type[Subject], algorithm: str) -> None:
+    """Skip an algorithm that nobody has given rows for."""
+    if algorithm not in LEARN_ROWS and subject.rows(algorithm) is None:
+        pytest.skip(
+            f"{algorithm}: the kit has rows for {', '.join(LEARN_ROWS)}; give this one's in `rows` of the test class"
+        )
+
+
+def first_trainable(subject: type[Subject], *, of: tuple[str, ...] | None = None) -> str:
+    """The first algorithm that can be trained; skip where there is none.
+
+    Args:
+        subject: The test class.
+        of: Of these alone.
+    """
+    names = subject.checked_algorithms()
+    for name in names:
+        if (of is None or name in of) and (name in LEARN_ROWS or subject.rows(name) is not None):
+            return name
+    if not names:
+        pytest.skip("the backend's algorithms are not known: see test_its_plugin_loads")
+    pytest.skip(f"none of {', '.join(names)} is one that the kit has rows for")
 
 
 def run_of(runs: Runs, algorithm: str, kind: str) -> Trained:

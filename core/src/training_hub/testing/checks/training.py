@@ -10,8 +10,10 @@ import pytest
 
 from training_hub.backends.base import FrameworkBackend
 from training_hub.backends.batches import BatchPlan
+from training_hub.backends.job import NEVER_READ
 from training_hub.store.result import TrainingResult
-from training_hub.testing.checks.subject import Subject, measurable, run_of
+from training_hub.testing.checks.schedule import expected_rates
+from training_hub.testing.checks.subject import LEARN_ROWS, Subject, run_of, trainable
 from training_hub.testing.reference import Measured
 from training_hub.testing.runs import BATCH, EPOCHS, ROWS, Runs, Toy, Trained
 from training_hub.testing.toy import TEMPLATE
@@ -36,20 +38,44 @@ class Training(Subject):
         return cls.measure(toy, [toy.model, *finals], tmp_path_factory.mktemp("measured"))
 
     def test_a_run_completes(self, loads: None, runs: Runs, algorithm: str) -> None:
-        measurable(algorithm)
+        trainable(type(self), algorithm)
         run_of(runs, algorithm, "main")
 
-    def test_the_loss_falls(self, trained: Trained) -> None:
+    def test_the_loss_falls(self, trained: Trained, algorithm: str) -> None:
         losses = trained.losses
         assert losses, "no event `step` has a loss"
-        assert losses[-1] < losses[0] - LEAST_FALL, f"from step to step: {losses}"
+        least = self.least_fall.get(algorithm, LEAST_FALL)
+        assert losses[-1] < losses[0] - least, f"from step to step: {losses}"
+
+    def test_the_rates_are_those_of_the_schedule_in_a_run_of_defaults(
+        self, translates: None, runs: Runs, algorithm: str
+    ) -> None:
+        trainable(type(self), algorithm)
+        found = run_of(runs, algorithm, "defaults")
+        values = {name: entry["value"] for name, entry in found.manifest["parameters"].items()}
+        rates = [event.get("learning_rate") for event in found.steps]
+        assert rates, "no event `step` has a learning_rate"
+        expected = expected_rates(values, found.steps[-1]["max_steps"])
+        if expected is None:
+            pytest.skip(f"{algorithm} declares no learning_rate and lr_scheduler whose formula the kit knows")
+        assert rates == pytest.approx(expected, rel=1e-3, abs=values["learning_rate"] * 1e-6), (
+            f"learning_rate of each step; run.json says lr_scheduler={values['lr_scheduler']!r}, "
+            f"learning_rate={values['learning_rate']}, warmup_steps={values.get('warmup_steps', 0)}, "
+            f"lr_scheduler_kwargs={values.get('lr_scheduler_kwargs')}"
+        )
+
+    def test_every_argument_reaches_the_framework(self, trained: Trained) -> None:
+        idle = [event["message"] for event in trained.of_kind("warning") if event["message"].startswith(NEVER_READ)]
+        assert not idle, f"the translation names arguments that the backend never reads: {idle[0]}"
 
     def test_the_first_loss_is_the_base_models(
         self, translates: None, runs: Runs, measured: dict[Path, Measured], toy: Toy, algorithm: str
     ) -> None:
-        measurable(algorithm)
+        trainable(type(self), algorithm)
+        expected = self.first_loss(algorithm, measured[toy.model]["loss"])
+        if expected is None:
+            pytest.skip(f"{algorithm}: give what its first loss must be in `first_loss` of the test class")
         found = run_of(runs, algorithm, "whole")
-        expected = measured[toy.model]["loss"]
         assert found.losses[0] == pytest.approx(expected, abs=self.same_loss()), (
             "all rows are in the one step, so its loss is the base model's, in nats a trained token: a mean over all "
             "trained tokens of the step, not a mean of micro-batches' means, and nothing else added"
@@ -109,8 +135,10 @@ class Training(Subject):
         assert found["template"] == TEMPLATE, "the chat template is not the base model's"
 
     def test_the_saved_models_loss_is_below_the_bases(
-        self, trained: Trained, measured: dict[Path, Measured], toy: Toy
+        self, trained: Trained, measured: dict[Path, Measured], toy: Toy, algorithm: str
     ) -> None:
+        if algorithm not in LEARN_ROWS:
+            pytest.skip(f"{algorithm} does not learn the rows that the kit measures on")
         found, base = measured[_final_or_skip(trained)], measured[toy.model]["loss"]
         if "loss" not in found:
             pytest.skip("the checkpoint cannot be loaded: see test_a_checkpoint_is_loaded_by_transformers_alone")

@@ -37,6 +37,13 @@ class Translates(Subject):
         assert not (twice := sorted({name for name in found if found.count(name) > 1})), f"several items: {twice}"
         assert not (others := [name for name in found if name not in declared]), f"nobody gave {others}"
 
+    def test_every_parameter_has_a_rule(self, translates: None, algorithm: str) -> None:
+        missing = self.translated(algorithm).without_rule
+        assert not missing, (
+            f"the table has no rule for {', '.join(missing)}: a value other than the default is refused as one of a "
+            f"newer hub's; say what becomes of it (`exact`, `approximate`, `by_hub` or `refused`)"
+        )
+
     def test_a_value_is_translated_or_refused(self, translates: None, algorithm: str, parameter: str) -> None:
         trials = self.trials(algorithm, parameter)
         assert trials, f"the type of {parameter} does not say a valid value: give one in `values`"
