@@ -15,6 +15,7 @@ from training_hub import AlgorithmRegistry
 from training_hub.backends.batches import BatchPlan
 from training_hub.backends.devices import Devices
 from training_hub.backends.translation import Rule, reference
+from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters.description import table
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ STUB = ROOT / "core" / "src" / "training_hub" / "api.pyi"
 BEGIN, END = "<!-- table: made by docs/generate.py -->", "<!-- end of table -->"
 GPUS = Devices("cuda", 2, ("GPU", "GPU"), bf16=True)
 PLAN = BatchPlan(16, 4, 2, 2)
+LAUNCH = LaunchPlan("worker", 2)
 
 
 def parameters() -> str:
@@ -49,17 +51,21 @@ def readmes() -> dict[Path, Mapping[str, Rule]]:
     needed = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
     for name, own in (("sft", {}), ("osft", {"unfreeze_rank_ratio": 0.5})):
         resolved = AlgorithmRegistry.get_algorithm(name).resolve({**needed, **own})
-        rules = minitrainer.rules(resolved, GPUS, 2)
-        of_minitrainer |= {parameter: rules[parameter] for parameter in resolved}
+        of_minitrainer |= _in_order(minitrainer.rules(resolved, GPUS, LAUNCH), name)
     return {
         ROOT / "plugins" / plugin / "README.md": rules
         for plugin, rules in {
             "trl": of_trl,
-            "instructlab": instructlab.rules(GPUS, 2),
+            "instructlab": _in_order(instructlab.rules(GPUS, LAUNCH), "sft"),
             "minitrainer": of_minitrainer,
             "unsloth": unsloth.rules(PLAN, GPUS),
         }.items()
     }
+
+
+def _in_order(rules: Mapping[str, Rule], algorithm: str) -> dict[str, Rule]:
+    """The rules for the parameters of an algorithm, as it declares them; trackers' parameters have none."""
+    return {name: rules[name] for name in AlgorithmRegistry.get_algorithm(algorithm).declared() if name in rules}
 
 
 def with_table(readme: str, rules: Mapping[str, Rule]) -> str:
