@@ -158,6 +158,22 @@ def resume(
     train(resumed(directory, changes or (), allowed or ()))
 
 
+@app.command("new-plugin", cls=GroupedCommand, context_settings=SETTINGS)
+def new_plugin(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin and its backend: my-backend.")],
+    algorithm: Annotated[
+        bool, typer.Option("--algorithm", help="With an algorithm of its own: rows, a parameter, a figure.")
+    ] = False,
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", metavar="DIR", help="Where the package's directory is made.")
+    ] = Path(),
+) -> None:
+    """Write a new plugin: a backend that trains, and tests."""
+    from training_hub.cli.new_plugin import print_new_plugin
+
+    print_new_plugin(name, algorithm=algorithm, output_dir=output_dir)
+
+
 runs = typer.Typer(
     cls=PlainGroup,
     rich_markup_mode=None,
