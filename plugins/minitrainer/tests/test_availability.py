@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
 from training_hub import create_algorithm, osft
-from training_hub.backends.devices import Devices
-from training_hub.errors import BackendUnavailableError
+from training_hub.backends import installation, torchrun
+from training_hub.plugin import BackendUnavailableError, Devices
 from training_hub_minitrainer import backend
 from training_hub_minitrainer.backend import MiniTrainerOSFTBackend
 
@@ -17,11 +19,17 @@ GPU = Devices("cuda", 2, ("NVIDIA H100", "NVIDIA H100"), True)
 CPU = Devices("cpu", 2)
 
 
-def availability(monkeypatch: pytest.MonkeyPatch, here: Devices, version: str = "0.9.0") -> tuple[bool, str]:
-    monkeypatch.setattr(backend, "devices", lambda: here)
-    monkeypatch.setattr(backend, "version", lambda name: version)
+def availability(monkeypatch: pytest.MonkeyPatch, here: Devices) -> tuple[bool, str]:
+    monkeypatch.setattr(torchrun, "devices", lambda: here)
     found = MiniTrainerOSFTBackend().availability()
     return found.available, found.reason
+
+
+def metadata_of(directory: Path, name: str, version: str) -> None:
+    """Make a directory that looks as if a distribution were installed in it."""
+    found = directory / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
+    found.parent.mkdir()
+    found.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
 
 
 def test_without_a_gpu_the_reason_names_what_there_is_and_what_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,11 +40,15 @@ def test_without_a_gpu_the_reason_names_what_there_is_and_what_needs_none(monkey
 
 
 @pytest.mark.parametrize("version", ["0.8.1", "0.10.0", "1.0.0"])
-def test_another_version_is_refused_and_both_are_named(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    available, reason = availability(monkeypatch, GPU, version)
+def test_another_version_is_refused_and_both_are_named(
+    monkeypatch: pytest.MonkeyPatch, version: str, tmp_path: Path
+) -> None:
+    metadata_of(tmp_path, "rhai-innovation-mini-trainer", version)
+    monkeypatch.syspath_prepend(tmp_path)
+    available, reason = availability(monkeypatch, GPU)
     assert not available
-    assert f"{version} is installed" in reason
-    assert "supports 0.9.x" in reason
+    assert f"rhai-innovation-mini-trainer {version} is installed" in reason
+    assert "needs <0.10,>=0.9: pip install training-hub-minitrainer" in reason
 
 
 def test_missing_flash_attention_is_said_before_the_framework_stumbles_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,18 +58,23 @@ def test_missing_flash_attention_is_said_before_the_framework_stumbles_over_it(m
     assert not available
     assert "flash-attn is missing: pip install" in reason
     monkeypatch.setattr(backend, "find_spec", lambda name: object())
-    assert availability(monkeypatch, GPU) == (True, "mini-trainer 0.9.0 on 2 x NVIDIA H100")
+    assert availability(monkeypatch, GPU) == (True, "on 2 x NVIDIA H100")
 
 
 def test_a_framework_that_is_not_installed_is_said_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "DISTRIBUTION", "there-is-no-such-distribution")
+    def nothing(name: str) -> str:
+        if name == "rhai-innovation-mini-trainer":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(installation, "version", nothing)
     found = MiniTrainerOSFTBackend().availability()
     assert not found.available
-    assert "pip install training-hub-minitrainer" in found.reason
+    assert found.reason == "rhai-innovation-mini-trainer is missing: pip install training-hub-minitrainer"
 
 
 def test_named_here_it_is_refused_and_never_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "devices", lambda: CPU)
+    monkeypatch.setattr(torchrun, "devices", lambda: CPU)
     with pytest.raises(BackendUnavailableError, match="needs an NVIDIA GPU"):
         osft(model_path="m", data_path="d", ckpt_output_dir="o", unfreeze_rank_ratio=0.5, backend="mini-trainer")
     with pytest.raises(BackendUnavailableError, match="needs an NVIDIA GPU"):
@@ -67,8 +84,9 @@ def test_named_here_it_is_refused_and_never_swapped(monkeypatch: pytest.MonkeyPa
 def test_neither_availability_nor_translation_imports_torch_or_the_framework() -> None:
     code = """
 import sys
-from training_hub import AlgorithmRegistry, plugins
-backend = plugins.load("mini-trainer").backends["mini-trainer"]()
+from training_hub import AlgorithmRegistry
+from training_hub.plugins import discovery
+backend = discovery.load("mini-trainer").backends["mini-trainer"]()
 backend.availability()
 backend.name = "mini-trainer"
 given = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o", "unfreeze_rank_ratio": 0.5}

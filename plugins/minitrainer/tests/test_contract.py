@@ -10,7 +10,7 @@ from typing import Any
 
 from minitrainer_runs import backend_on_cpu
 
-from training_hub.backends.devices import devices
+from training_hub.plugin import devices
 from training_hub.testing import BackendContract
 
 ON_A_GPU = devices().kind == "cuda"

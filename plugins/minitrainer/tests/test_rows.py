@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
 
-from training_hub.data import DatasetOptions, check_dataset
-from training_hub.errors import DatasetError
-from training_hub.store.events import EventLog
-from training_hub_minitrainer.rows import write_rows
+from training_hub.plugin import DatasetError, EventLog, write_rows
+from training_hub.testing.jobs import make_job
+from training_hub_minitrainer.layout import rows_file
 
 
-def written(model: Path, data: Path, out: Path, *, options: DatasetOptions | None = None, **given: Any) -> list[Any]:
-    values = {"data_path": str(data), "ckpt_output_dir": str(out), "data_output_dir": None, "node_rank": 0}
-    defaults = {"max_seq_len": 128, "block_size": None, "validation_split": 0.0, "seed": 42}
-    options = options or DatasetOptions()
-    found = check_dataset(data, options)
-    job = {"values": values | defaults | given, "dataset": asdict(options), "data": asdict(found)}
-    out.mkdir(exist_ok=True)
-    lengths = write_rows(job, AutoTokenizer.from_pretrained(model), EventLog(out / "events.jsonl"))
+def written(model: Path, data: Path, out: Path, **given: Any) -> list[Any]:
+    defaults = {"unfreeze_rank_ratio": 0.5, "max_seq_len": 128}
+    job = make_job(out, "osft", model_path=str(model), data_path=str(data), **defaults | given)
+    files = [rows_file(job.parameters, side) for side in ("train", "validation")]
+    lengths = write_rows(job, EventLog(job.directory.events), *files).lengths
     rows = [json.loads(line) for line in (out / "data" / "train.jsonl").read_text().splitlines()]
     assert lengths == [row["len"] for row in rows] == [len(row["input_ids"]) for row in rows]
     return rows
@@ -37,15 +32,13 @@ def test_the_assistants_turns_are_trained_or_all_of_them(model: Path, rows: Path
 
     [first, *_] = written(model, rows, tmp_path / "masked")
     assert trained(first) == "0<|end|>"
-    [first, *_] = written(model, rows, tmp_path / "unmasked", options=DatasetOptions(unmask=True))
+    [first, *_] = written(model, rows, tmp_path / "unmasked", unmask_messages=True)
     assert "Say 0." in trained(first)
 
 
 def test_processed_rows_stay_as_they_are(model: Path, rows: Path, tmp_path: Path) -> None:
     made = written(model, rows, tmp_path / "one")
-    again = written(
-        model, tmp_path / "one/data/train.jsonl", tmp_path / "two", options=DatasetOptions(use_processed_dataset=True)
-    )
+    again = written(model, tmp_path / "one/data/train.jsonl", tmp_path / "two", use_processed_dataset=True)
     assert [row["input_ids"] for row in again] == [row["input_ids"] for row in made]
     assert [row["labels"] for row in again] == [row["labels"] for row in made]
 
@@ -69,6 +62,6 @@ def test_rows_too_long_are_left_out_with_a_warning_and_refused_if_all_are(
 def test_documents_are_cut_in_blocks_of_which_every_token_is_trained(model: Path, tmp_path: Path) -> None:
     documents = tmp_path / "documents.jsonl"
     documents.write_text("".join(json.dumps({"text": f"{n} bottles of beer. " * 5}) + "\n" for n in range(9)))
-    blocks = written(model, documents, tmp_path, options=DatasetOptions(is_pretraining=True), block_size=40)
+    blocks = written(model, documents, tmp_path, is_pretraining=True, block_size=40)
     assert {block["len"] for block in blocks[:-1]} == {40}
     assert all(block["labels"] == [-100, *block["input_ids"][1:]] for block in blocks)

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from training_hub.backends.framework_arguments import fields_of
-from training_hub.parameters import Parameters
+from training_hub.plugin import FrameworkSources, Parameters
 from training_hub_minitrainer.rules import decomposes
 
 _Computed = Literal["float16", "bfloat16", "float32", "float64"]
@@ -40,9 +39,9 @@ ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt"})
 """Schedules that can be made where nobody knows how many steps there will be; so can one with `num_stable_steps`."""
 
 
-def accepted() -> dict[str, frozenset[str]]:
+def accepted(sources: FrameworkSources) -> dict[str, frozenset[str]]:
     """Further keywords by the class that takes them: the fields of mini-trainer's own argument class."""
-    return {"TrainingArgs": fields_of("mini_trainer", "training_types.py", ("TrainingArgs",))}
+    return {"TrainingArgs": sources.fields_of("mini_trainer", "training_types.py", ("TrainingArgs",))}
 
 
 def withheld(parameters: Parameters) -> dict[str, str]:
@@ -54,23 +53,23 @@ def withheld(parameters: Parameters) -> dict[str, str]:
     return {**WITHHELD, "osft_upcast_dtype": "with unfreeze_rank_ratio=1 no weight is decomposed; leave it out"}
 
 
-def further_problems(parameters: Parameters) -> Iterator[str]:
+def problems(parameters: Parameters) -> Iterator[str]:
     """What is wrong with further keywords that mini-trainer knows: values, and what it would pass over in silence."""
-    further = parameters.backend_kwargs
+    given = parameters.backend_kwargs
     yield from _about_the_end(parameters)
     if not parameters["validation_split"]:
         for name in ("validate_at_epoch", "validate_at_final", "min_samples_per_validation"):
-            if further.get(name):
+            if given.get(name):
                 yield f"{name} without a validation set: say which rows to validate on with validation_split"
 
 
 def _about_the_end(parameters: Parameters) -> Iterator[str]:
-    further, schedule = parameters.backend_kwargs, parameters["lr_scheduler"]
-    mode = further.get("training_mode", "epoch")
+    given, schedule = parameters.backend_kwargs, parameters["lr_scheduler"]
+    mode = given.get("training_mode", "epoch")
     for name, needed in (("max_steps", "step"), ("max_tokens", "token")):
-        if name in further and mode != needed:
+        if name in given and mode != needed:
             yield f"{name} without training_mode={needed!r}: mini-trainer would not look at it"
-        elif mode == needed and name not in further:
+        elif mode == needed and name not in given:
             yield f"training_mode={mode!r} without {name}: say where training ends"
     if mode != "epoch" and parameters.given("num_epochs"):
         yield f"num_epochs and training_mode={mode!r} contradict each other: leave one of them out"

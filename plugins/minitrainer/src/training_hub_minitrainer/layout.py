@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from training_hub.store.directory import RunDirectory, data_directory, node_directory
+from training_hub.plugin import RunDirectory, data_directory, node_directory
 
 
 def rows_file(values: Mapping[str, Any], side: Literal["train", "validation"]) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
-from training_hub.errors import ModelError
+from training_hub.plugin import ModelError
 
 
 def skeleton(model_path: str, *, trust_remote_code: bool) -> Any:
@@ -38,5 +38,5 @@ def _of_architecture(config: PretrainedConfig, architecture: Any) -> PretrainedC
     text = getattr(config, "text_config", None)
     expected = getattr(architecture, "config_class", None)
     if text is not None and expected is not None and not isinstance(config, expected):
-        return text  # type: ignore[no-any-return]
+        return text
     return config

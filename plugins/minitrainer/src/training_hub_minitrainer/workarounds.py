@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from training_hub.plugin import Stopped
+
+if TYPE_CHECKING:
+    from training_hub_minitrainer.loop import Loop
+
+
+def take_part_in(loop: Loop) -> None:
+    """Have the framework's loop call the hub's, in the thread that trains and on every rank. For 0.9.
+
+    Its own CallbackManager calls from a thread beside the loop, where nothing can be saved or stopped, and lets errors
+    go. The loop takes another manager as an argument, but `main` makes that one; and what the loop knows of the saves
+    and validations so far, which belongs into a state to resume from, it keeps to itself.
+    """
+    from mini_trainer import train as framework
+
+    real: Any = framework
+    train = real.train
+
+    class Checkpointer(real.Checkpointer):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            loop.checkpointer = self
+
+    class ValidationScheduler(real.ValidationScheduler):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            loop.validation_scheduler = self
+
+    def take_part(**given: Any) -> None:
+        loop.take(given)
+        with contextlib.suppress(Stopped):
+            train(**given | {"data_loader": loop.data_loader, "callback_manager": loop})
+        # The processes part right after this.
+        loop.leave()
+
+    real.Checkpointer, real.ValidationScheduler, real.train = Checkpointer, ValidationScheduler, take_part
 
 
 class RowsFrom:
