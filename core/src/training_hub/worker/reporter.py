@@ -125,17 +125,28 @@ class StepReporter:
         self.last |= told
         self.emit("step", **told, framework=framework)
 
-    def evaluation(self, step: int, *, epoch: float | None, validation_loss: float | None, **figures: Any) -> None:
+    def evaluation(
+        self,
+        step: int,
+        *,
+        epoch: float | None,
+        validation_loss: float | None,
+        framework: Any = None,
+        **figures: float | None,
+    ) -> None:
         """A validation is done.
 
         Args:
             step: Steps done.
             epoch: Passes over the rows done.
             validation_loss: In the unit of the loss, over all validation rows.
+            framework: The framework's own figures, whole, under its own names.
             **figures: The algorithm's own, each named `validation_<name>`.
         """
-        self.last |= {"validation_loss": validation_loss, **figures}
-        self.emit("eval", step=step, epoch=epoch, validation_loss=validation_loss, **figures)
+        told = {"validation_loss": validation_loss, **figures}
+        self.last |= told
+        whole = {} if framework is None else {"framework": framework}
+        self.emit("eval", step=step, epoch=epoch, **told, **whole)
 
     def epoch(self, epoch: int, step: int) -> None:
         """A pass over all rows is done: the `epoch`-th, with this step."""

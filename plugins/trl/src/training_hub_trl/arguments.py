@@ -77,15 +77,16 @@ def types(algorithm: str, sources: FrameworkSources) -> dict[str, dict[str, Any]
         algorithm: Whose run takes them.
         sources: Reads them, and notes what it cannot read.
     """
+    config, file = ("DPOConfig", "dpo_config.py") if algorithm == "dpo" else ("SFTConfig", "sft_config.py")
     classes: dict[str, dict[str, Any]] = {
-        "SFTConfig": {
+        config: {
             **sources.types_of("transformers", "training_args.py", ("TrainingArguments",)),
             **sources.types_of("trl", "trainer/base_config.py", ("_BaseConfig",)),
-            **sources.types_of("trl", "trainer/sft_config.py", ("SFTConfig",)),
+            **sources.types_of("trl", f"trainer/{file}", (config,)),
         },
         "from_pretrained": {"revision": str, "attn_implementation": str},
     }
-    if algorithm == "lora_sft":
+    if algorithm in ("lora_sft", "dpo"):
         classes["LoraConfig"] = dict(of_lora(sources))
     return classes
 

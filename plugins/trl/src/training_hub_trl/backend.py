@@ -21,17 +21,18 @@ from training_hub.plugin import (
     translate,
 )
 from training_hub_trl.arguments import types, withheld
+from training_hub_trl.dpo import rules as dpo
 from training_hub_trl.rules import rules
 from training_hub_trl.settings import settings
 
 
 class TRLBackend(TorchrunBackend):
-    """Trains with TRL's SFTTrainer: all weights, adapters (PEFT) and OSFT.
+    """Trains with TRL's SFTTrainer and DPOTrainer: all weights, adapters (PEFT) and OSFT.
 
     One process trains in the caller's own; several are started by torchrun.
     """
 
-    algorithms: ClassVar[tuple[str, ...]] = ("sft", "osft", "lora_sft")
+    algorithms: ClassVar[tuple[str, ...]] = ("sft", "osft", "lora_sft", "dpo")
     framework: ClassVar[str | None] = "trl"
     package: ClassVar[str] = "training-hub-trl"
     worker: ClassVar[str] = "training_hub_trl.worker"
@@ -48,16 +49,18 @@ class TRLBackend(TorchrunBackend):
     def translated(self, parameters: Parameters, here: Devices, plan: LaunchPlan | None) -> Translation:
         sources = FrameworkSources()
         known = types(parameters.algorithm, sources)
-        batches = plan_batches(parameters, plan.world_size if plan else 1)
+        pairs = parameters.algorithm == "dpo"
+        batches = plan_batches(parameters, plan.world_size if plan else 1, sequences=2 if pairs else 1)
         return translate(
             "trl",
             rules(parameters.algorithm, batches, here, plan, sources),
             parameters,
             settings=settings(parameters, batches, here),
             accepts=known,
-            withheld=withheld(here),
+            withheld={**withheld(here), **(dpo.WITHHELD if pairs else {})},
             types=ChainMap(*known.values()),
             unread=sources.unread,
+            problems=dpo.problems(parameters, set(known["LoraConfig"]) - set(known["DPOConfig"])) if pairs else (),
             batches=batches,
             launch=plan,
         )

@@ -8,8 +8,9 @@ how a loss is computed and validated:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from peft import PeftModel
@@ -33,6 +34,9 @@ from training_hub_trl.trainer_loop import TrainerLoop
 
 class HubTrainer(Trainer):
     """A trainer on rows that the hub has made."""
+
+    figures: ClassVar[Mapping[str, str]] = {}
+    """The algorithm's own figures, each with the name that the trainer logs it under."""
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class HubTrainer(Trainer):
         )
         # It prints each figure; whoever wants to read them follows the events.
         self.remove_callback(PrinterCallback)
-        loop.join(self, rows, self.order)
+        loop.join(self, rows, self.order, self.figures)
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self.order

@@ -42,22 +42,39 @@ def load_model(job: Job) -> Any:
         ModelNotFoundError: It is neither here nor on the hub.
         ParameterError: A pattern of layer names matches nothing.
     """
-    arguments = dict(job.arguments["from_pretrained"])
-    path = arguments.pop("pretrained_model_name_or_path")
-    arguments["dtype"] = getattr(torch, arguments["dtype"])
-    quantisation = job.arguments.get("BitsAndBytesConfig", {})
-    if quantisation.get("load_in_4bit") or quantisation.get("load_in_8bit"):
-        arguments["quantization_config"] = BitsAndBytesConfig(**quantisation)
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, **arguments)
-    except OSError as error:
-        raise ModelNotFoundError(f"model_path={path}: {error}") from error
-    check_generation_config(model, path)
+    model = load_base(job)
+    check_generation_config(model, job.parameters["model_path"])
     # A cache of keys and values is of no use in training, and would break the isolation of packed rows.
     model.config.use_cache = False
     if osft := job.arguments.get("OSF"):
         return decompose(model, osft["unfreeze_rank_ratio"], osft.get("target_patterns"))
     return adapted(model, job) if "LoraConfig" in job.arguments else model
+
+
+def load_base(job: Job, parameter: str = "model_path") -> PreTrainedModel:
+    """A model as it is saved, in the form in which a job's base is held.
+
+    Args:
+        job: The job.
+        parameter: The parameter that says which one.
+
+    Raises:
+        ModelNotFoundError: It is neither here nor on the hub.
+    """
+    path = job.parameters[parameter]
+    arguments = {**job.arguments["from_pretrained"], "pretrained_model_name_or_path": path}
+    arguments["dtype"] = getattr(torch, arguments["dtype"])
+    if parameter != "model_path":
+        # A revision is one of the model that is trained.
+        arguments.pop("revision", None)
+    quantisation = job.arguments.get("BitsAndBytesConfig", {})
+    if quantisation.get("load_in_4bit") or quantisation.get("load_in_8bit"):
+        arguments["quantization_config"] = BitsAndBytesConfig(**quantisation)
+    try:
+        found: PreTrainedModel = AutoModelForCausalLM.from_pretrained(**arguments)
+    except OSError as error:
+        raise ModelNotFoundError(f"{parameter}={path}: {error}") from error
+    return found
 
 
 def check_generation_config(model: PreTrainedModel, path: str) -> None:

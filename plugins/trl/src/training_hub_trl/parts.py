@@ -34,6 +34,11 @@ class Parts:
     """Saves base and adapter merged, of the job, the adapter's directory and the one to write."""
 
 
+def of(job: Job) -> Parts:
+    """TRL's and PEFT's own, for the algorithm of a job."""
+    return preference() if job.algorithm == "dpo" else supervised()
+
+
 def supervised() -> Parts:
     """Supervised fine-tuning by TRL and PEFT."""
     return Parts(
@@ -43,3 +48,12 @@ def supervised() -> Parts:
         trainer=HubSFTTrainer,
         merge=save_merged,
     )
+
+
+def preference() -> Parts:
+    """Learning from preference pairs by TRL and PEFT."""
+    from training_hub_trl.dpo.arguments import arguments
+    from training_hub_trl.dpo.splits import make_splits
+    from training_hub_trl.dpo.trainer import HubDPOTrainer
+
+    return Parts(arguments, make_splits, load_model, HubDPOTrainer, save_merged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from training_hub.plugin import Backend, hookimpl
+from training_hub.plugin import Algorithm, Backend, RowFormat, hookimpl
 
 training_hub_hooks = 1
 
@@ -14,6 +14,20 @@ def training_hub_backends() -> dict[str, type[Backend]]:
     from training_hub_trl.backend import TRLBackend
 
     return {"trl": TRLBackend}
+
+
+@hookimpl
+def training_hub_algorithms() -> list[type[Algorithm]]:
+    from training_hub_trl.dpo.algorithm import DPOAlgorithm
+
+    return [DPOAlgorithm]
+
+
+@hookimpl
+def training_hub_row_formats() -> list[RowFormat]:
+    from training_hub_trl.dpo.preference import PreferenceFormat
+
+    return [PreferenceFormat()]
 
 
 @hookimpl

@@ -21,6 +21,7 @@ from training_hub.plugin import (
     when,
 )
 from training_hub_trl import lora_rules
+from training_hub_trl.dpo import rules as dpo_rules
 
 Settings: TypeAlias = dict[str, tuple[Any, str]]
 """Arguments that no parameter asks for: `Class.field` to the value and the reason."""
@@ -44,6 +45,8 @@ def rules(
             return table | _sft(devices)
         case "osft":
             return table | _OSFT
+        case "dpo":
+            return moved(table | dpo_rules.rules(plan, devices, sources), {"SFTConfig": "DPOConfig"})
         case _:
             return table | lora_rules.rules(plan, devices, sources)
 

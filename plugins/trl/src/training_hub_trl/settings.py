@@ -8,11 +8,15 @@ from packaging.version import Version
 
 from training_hub.plugin import BatchPlan, Devices, Parameters
 from training_hub_trl.conditions import computes_in_bf16
+from training_hub_trl.dpo.rules import SETTINGS as OF_PAIRS
 from training_hub_trl.rules import Settings
 
 
 def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Settings:
-    """The settings of an algorithm that is trained by `SFTTrainer`."""
+    """The settings of an algorithm."""
+    if parameters.algorithm == "dpo":
+        shared = of_the_model(parameters, devices) | of_any_trainer(parameters, devices)
+        return {name.replace("SFTConfig.", "DPOConfig."): value for name, value in shared.items()} | OF_PAIRS
     packing = bool(parameters.get("sample_packing") or parameters.backend_kwargs.get("packing"))
     return {
         **({"SFTConfig.fsdp": (True, "as fsdp_options asks")} if parameters.get("fsdp_options") else {}),
@@ -40,7 +44,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
 
 def of_the_model(parameters: Parameters, devices: Devices) -> Settings:
     """How weights are loaded."""
-    frozen = "lora_r" in parameters
+    frozen = parameters.get("use_lora", "lora_r" in parameters)
     return {
         "from_pretrained.dtype": (
             "bfloat16" if frozen and computes_in_bf16(parameters, devices) else "float32",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -15,17 +16,19 @@ from training_hub_trl.splits import Splits
 class TrainerLoop(FrameworkLoop, TrainerCallback):
     """Takes part in a trainer's loop, on every rank."""
 
-    def join(self, trainer: Trainer, rows: Splits, epochs: EpochOrder) -> None:
+    def join(self, trainer: Trainer, rows: Splits, epochs: EpochOrder, figures: Mapping[str, str]) -> None:
         """Take part in the loop of a trainer, which is complete and has not begun.
 
         Args:
             trainer: The trainer.
             rows: What it trains on.
             epochs: The order that it trains on them in.
+            figures: The algorithm's own, each with the name that the trainer logs it under.
         """
         self.trainer = trainer
         self.epochs = epochs
         self.packed = rows.packed
+        self.figures = figures
         progress = Progress(rows.train_count, effective_batch(trainer.args), self.job.parameters["num_epochs"])
         self._rows = RowOrder(progress, rows.train_tokens, epochs.of)
         trainer.add_callback(self)
@@ -108,6 +111,7 @@ class TrainerLoop(FrameworkLoop, TrainerCallback):
                 learning_rate=logs["learning_rate"],
                 grad_norm=logs.get("grad_norm"),
                 framework=logs,
+                **{name: logs.get(logged) for name, logged in self.figures.items()},
             )
 
     def on_evaluate(
@@ -121,7 +125,10 @@ class TrainerLoop(FrameworkLoop, TrainerCallback):
         loss = metrics.get("eval_loss")
         if self.keeper.improved(math.inf if loss is None else loss, self.progress.done):
             control.should_save = True
-        self.reporter.evaluation(self.progress.done, epoch=self.epoch, validation_loss=loss)
+        own = {f"validation_{name}": metrics.get(f"eval_{logged}") for name, logged in self.figures.items()}
+        self.reporter.evaluation(
+            self.progress.done, epoch=self.epoch, validation_loss=loss, framework=dict(metrics) if own else None, **own
+        )
         return control
 
 

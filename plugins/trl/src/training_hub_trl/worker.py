@@ -42,10 +42,10 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
     """
     from training_hub_trl.memory import keep_freed_memory
     from training_hub_trl.models import one_gpu, revision
-    from training_hub_trl.parts import supervised
+    from training_hub_trl.parts import of
     from training_hub_trl.trainer_loop import TrainerLoop
 
-    parts = parts or supervised()
+    parts = parts or of(job)
     values = job.parameters
     loop = TrainerLoop(job)
     arguments = parts.arguments(job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -112,13 +112,21 @@ def _sorts_part(parameters: Parameters, plan: BatchPlan) -> str | None:
     )
 
 
-def problems(parameters: Parameters) -> Iterator[str]:
-    """What TRL would ignore, or refuse only once the model is loaded, of its own arguments."""
+def problems(parameters: Parameters, of_adapters: Set[str]) -> Iterator[str]:
+    """What TRL would ignore, or refuse only once the model is loaded, of the frameworks' own arguments.
+
+    Args:
+        parameters: Those of the run, with further keywords.
+        of_adapters: Further keywords that are arguments of an adapter.
+    """
     given, named = parameters.backend_kwargs, losses(parameters)
 
     def wrong(name: str, why: str) -> str:
         return f"{name}={given[name]!r}{parameters.source(name)}: {why}"
 
+    if not parameters["use_lora"]:
+        for name in of_adapters & given.keys():
+            yield wrong(name, "it is an adapter's, and all weights are trained; give use_lora=True")
     alpha = given.get("ld_alpha")
     if isinstance(alpha, int | float) and not 0 <= alpha <= 1:
         yield wrong("ld_alpha", "expected a number from 0 to 1")
@@ -138,10 +146,9 @@ def problems(parameters: Parameters) -> Iterator[str]:
         yield wrong("use_weighting", f"the loss {unweighted[0]} has no pairs that could be weighted")
 
 
-def settings() -> dict[str, tuple[Any, str]]:
-    """Arguments of DPOConfig that no parameter asks for, each set on purpose."""
-    return {
-        "DPOConfig.max_length": (None, "pairs are never truncated: the hub leaves out those that are too long"),
-        "DPOConfig.remove_unused_columns": (False, "the hub's rows say which of them only fill up"),
-        "DPOConfig.disable_dropout": (True, "the reference has none, and what is compared with it should have none"),
-    }
+SETTINGS: dict[str, tuple[Any, str]] = {
+    "DPOConfig.max_length": (None, "pairs are never truncated: the hub leaves out those that are too long"),
+    "DPOConfig.remove_unused_columns": (False, "the hub's rows say which of them only fill up"),
+    "DPOConfig.disable_dropout": (True, "what is compared with the reference, which has none, has none"),
+}
+"""Arguments of DPOConfig that no parameter asks for, each set on purpose."""

@@ -1,0 +1,50 @@
+"""The model that the trained one is held to."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from transformers import AutoConfig
+
+from training_hub.plugin import Job, ModelError, ModelNotFoundError
+from training_hub_trl.models import load_base
+
+
+def check_reference(job: Job) -> None:
+    """Look at the configuration of `reference_model`, before anything else is spent.
+
+    Raises:
+        ModelNotFoundError: It is neither here nor on the hub.
+        ModelError: It has other tokens than the model.
+    """
+    values = job.parameters
+    path, trust = values["reference_model"], values["trust_remote_code"]
+    if path is None:
+        return
+    try:
+        found = AutoConfig.from_pretrained(path, trust_remote_code=trust)
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(f"reference_model={path}: {error}") from error
+    own = AutoConfig.from_pretrained(values["model_path"], trust_remote_code=trust)
+    sizes = [config.get_text_config().vocab_size for config in (found, own)]
+    if sizes[0] != sizes[1]:
+        raise ModelError(
+            f"reference_model={path}: it knows {sizes[0]} tokens, and model_path={values['model_path']} {sizes[1]}; "
+            f"both must have the same tokenizer"
+        )
+
+
+def load_reference(job: Job, model: Any) -> Any:
+    """The reference; None where it is the trained model without its adapter.
+
+    Args:
+        job: The job.
+        model: The model that is trained, as it was loaded.
+
+    Raises:
+        ModelNotFoundError: `reference_model` cannot be loaded.
+    """
+    if job.parameters["reference_model"]:
+        return load_base(job, "reference_model")
+    return None if job.parameters["use_lora"] else deepcopy(model)
