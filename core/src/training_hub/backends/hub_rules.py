@@ -9,7 +9,7 @@ A parameter that a newer hub adds, and applies by itself, is thereby covered in 
 
 from __future__ import annotations
 
-from training_hub.backends.translation import Rule, by_hub
+from training_hub.backends.translation import Rule, by_hub, when
 from training_hub.launchers.plan import LaunchPlan
 
 _ROWS = by_hub("how rows are read")
@@ -55,10 +55,8 @@ def hub_rules(launch: LaunchPlan | None) -> dict[str, Rule]:
         "grace_seconds": by_hub("the processes are ended after it"),
         "hang_seconds": by_hub(
             "the processes are ended after it",
-            refuse=lambda p: (
-                "one process trains in the caller's own, which cannot be ended"
-                if p["hang_seconds"] and launch is None
-                else None
-            ),
+            refuse=None
+            if launch
+            else when("hang_seconds", lambda: "one process trains in the caller's own, which cannot be ended"),
         ),
     }
