@@ -3,7 +3,7 @@ from typing import Any
 
 from on_cpu import on_cpu
 
-from training_hub.backends.devices import devices
+from training_hub.plugin import devices
 from training_hub.testing import BackendContract
 
 

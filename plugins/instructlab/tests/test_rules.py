@@ -136,7 +136,7 @@ def test_a_parameter_reaches_the_frameworks_argument(given: dict[str, Any], fiel
 
 
 def test_validation_once_an_epoch_unless_asked_otherwise() -> None:
-    rows = Rows((5,) * 20, validation=2, validation_tokens=6)
+    rows = Rows((5,) * 20, validation_tokens=6)
     assert real(rows, validation_split=0.1, effective_batch_size=6).validation_frequency == 4
     assert real(rows, validation_split=0.1, validation_frequency=3).validation_frequency == 3
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training_hub_instructlab.rows import train_file
+
 if TYPE_CHECKING:
     from instructlab.training import TrainingArgs
 
@@ -45,7 +47,7 @@ def command(arguments: TrainingArgs, script: Mapping[str, Any]) -> list[str]:
     options: dict[str, Any] = {
         **{option: getattr(arguments, field) for field, option in OPTIONS.items()},
         **{name: bool(getattr(arguments, name)) for name in SWITCHES},
-        "data_path": str(Path(arguments.data_output_dir) / "data.jsonl"),
+        "data_path": str(train_file(Path(arguments.data_output_dir))),
         "adamw_beta1": arguments.adamw_betas[0],
         "adamw_beta2": arguments.adamw_betas[1],
         "distributed_training_framework": arguments.distributed_backend.value,

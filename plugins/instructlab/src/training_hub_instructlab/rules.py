@@ -88,7 +88,7 @@ def rules(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
             note=f"{saved} final",
         ),
         "validation_split": exact(
-            "TrainingArgs.validation_split", note="rows drawn by the hub; the framework is made to split off the same"
+            "TrainingArgs.validation_split", note="rows drawn by the hub, which the framework is given"
         ),
         "validation_frequency": exact(
             "TrainingArgs.validation_frequency", note="by default the steps of an epoch, counted once the rows are made"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,6 +61,19 @@ def share_out_padded_rows_evenly() -> None:
     # Compiled once here, and not again in each of the eight processes that load rows.
     packer([1], 1, 1, 0)
     sampler.batch_lengths_to_minibatches_padded = even
+
+
+def validate_on(rows: Path) -> None:
+    """Have the framework validate on the hub's rows, where it would hold back others of its own choice. For 0.16."""
+    from instructlab.training import sampler
+
+    dataset = sampler.TokenDataset
+    split = dataset.load_and_split
+
+    def load_and_split(path: str, validation_split: float = 0.0, **given: Any) -> Any:
+        return (dataset(path), dataset(str(rows))) if validation_split else split(path, **given)
+
+    dataset.load_and_split = load_and_split
 
 
 def keep_its_trackers_off() -> None:

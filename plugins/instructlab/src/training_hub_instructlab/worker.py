@@ -5,6 +5,7 @@ It runs the framework's own training script, as its `run_training` would.
 
 from __future__ import annotations
 
+import math
 import runpy
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from training_hub.plugin import Job, Outcome, Stopped, run_worker
 from training_hub_instructlab.command import command
-from training_hub_instructlab.rows import Rows
+from training_hub_instructlab.rows import Rows, validation_file
 from training_hub_instructlab.rules import MAIN
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def train(job: Job) -> Outcome:
     workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
     workarounds.keep_its_trackers_off()
     workarounds.share_out_padded_rows_evenly()
+    workarounds.validate_on(validation_file(job.data_directory))
     workarounds.take_part_in(loop)
     part = workarounds.stay_together()
     # An empty list has the script make a CallbackManager, which is the loop.
@@ -53,11 +55,11 @@ def training_arguments(given: Mapping[str, Any], rows: Rows) -> TrainingArgs:
     """The framework's own arguments, complete now that the rows are counted."""
     from instructlab.training import TrainingArgs
 
-    given = dict(given)
-    if rows.validation:
-        given["validation_split"] = rows.split
-        given.setdefault("validation_frequency", rows.steps(given["effective_batch_size"]))
-    return TrainingArgs(**given)
+    arguments = dict(given)
+    if arguments["validation_split"]:
+        steps_an_epoch = math.ceil(len(rows.lengths) / arguments["effective_batch_size"])
+        arguments.setdefault("validation_frequency", steps_an_epoch)
+    return TrainingArgs(**arguments)
 
 
 if __name__ == "__main__":
