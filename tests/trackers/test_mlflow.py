@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from telling import STEPS, Server, Telling, events_of, free_port, losses
 
 from training_hub.errors import DatasetError, ParameterError, TrainingFailedError
-from training_hub.trackers import fan_out
+from training_hub.trackers import dispatch
 
 
 def runs(server: Server, experiment: str) -> list[Any]:
@@ -104,7 +104,7 @@ def test_a_password_in_the_address_is_kept_nowhere(
 def test_the_end_waits_only_so_long_for_a_server_that_hangs(
     mortal: Server, train: Callable[..., Any], out: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
-    monkeypatch.setattr(fan_out, "GRACE_SECONDS", 2.0)
+    monkeypatch.setattr(dispatch, "GRACE_SECONDS", 2.0)
     ended = 0.0
 
     def stop(step: int, run: Any) -> None:

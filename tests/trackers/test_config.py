@@ -14,14 +14,16 @@ from telling import STEPS, events_of
 
 from training_hub.errors import ParameterError
 from training_hub.store.events import read_events
-from training_hub.trackers import asked as asking
-from training_hub.trackers import fan_out, feed
-from training_hub.trackers.config import KINDS, asked, check_trackers
+from training_hub.plugins.discovery import builtin_trackers
+from training_hub.trackers import dispatch, feed, tracker
+from training_hub.trackers.config import check_trackers, configured
 from training_hub.trackers.tensorboard import TensorBoard
+
+KINDS = builtin_trackers()
 
 
 def names(parameters: dict[str, Any], environment: dict[str, str]) -> dict[str, Any]:
-    return {each.kind.name: dict(each.settings) for each in asked(parameters, environment)}
+    return {each.tracker.name: dict(each.settings) for each in configured(KINDS, parameters, environment)}
 
 
 def test_parameters_come_before_variables() -> None:
@@ -46,7 +48,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(asking, "version", missing)
+    monkeypatch.setattr(tracker, "version", missing)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -69,17 +71,17 @@ def test_a_missing_package_that_only_a_variable_asks_for_is_told_and_the_run_goe
     assert train().metrics["step"] == STEPS
     said = [event["message"] for event in events_of(out, "warning")]
     assert [line.partition(" ")[0] for line in said] == [
-        "TENSORBOARD_LOGGING_DIR=x",
         "WANDB_PROJECT=x",
+        "TENSORBOARD_LOGGING_DIR=x",
         "MLFLOW_TRACKING_URI=x",
     ]
     assert all("not tracked there" in line and 'pip install "training-hub[' in line for line in said)
 
 
 def test_an_old_release_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "version", lambda name: "0.16.4")
+    monkeypatch.setattr(tracker, "version", lambda name: "0.16.4")
     with pytest.raises(ParameterError, match=r"wandb 0.16.4 is installed, and 0.31 or newer is needed: pip install"):
-        check_trackers({"wandb_project": "p"}, {})
+        check_trackers(KINDS, {"wandb_project": "p"}, {})
 
 
 def test_a_client_that_cannot_even_be_asked_is_refused_with_what_it_says(
@@ -109,13 +111,13 @@ def test_a_database_without_its_package_is_refused(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(mlflow, "find_spec", lambda name: None)
     with pytest.raises(ParameterError, match="sqlalchemy is not installed, which MLflow needs for sqlite"):
-        check_trackers({"mlflow_tracking_uri": "sqlite:///x.db"}, {})
+        check_trackers(KINDS, {"mlflow_tracking_uri": "sqlite:///x.db"}, {})
 
 
 def test_a_tracker_that_hangs_slows_neither_the_run_nor_the_others(
     train: Callable[..., Any], out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fan_out, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(dispatch, "GRACE_SECONDS", 1.0)
     let_go = threading.Event()
     monkeypatch.setattr(TensorBoard, "receive", lambda self, events: let_go.wait(60))
     took = time.monotonic()
