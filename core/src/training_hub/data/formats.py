@@ -137,10 +137,9 @@ def detect(row: object, options: DatasetOptions, formats: FormatChoice | None = 
         return found.name
     if elsewhere := formats.elsewhere(row, options):
         other, algorithms = elsewhere
-        raise RowError(
-            f"it is a row of {other.expected}, which {' and '.join(algorithms)} learns from; call that, or give rows "
-            f"of {_expected(formats)}"
-        )
+        *most, last = algorithms
+        who = f"{', '.join(most)} and {last} learn from; call one of them" if most else f"{last} learns from; call that"
+        raise RowError(f"it is a row of {other.expected}, which {who}, or give rows of {_expected(formats)}")
     if _is_pair(row):
         raise RowError(
             f"it holds a chosen and a rejected answer, which dpo learns from; give rows of {_expected(formats)}"
