@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from training_hub.store.events import read_events
-from training_hub_trl.demo import make_model
+from training_hub.plugin import read_events
+from training_hub.testing.toy import make_model
 
 # One thread, so that a process alone and one of two do the same sums in the same order.
 os.environ["OMP_NUM_THREADS"] = "1"

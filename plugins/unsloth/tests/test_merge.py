@@ -11,6 +11,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
+from training_hub.testing.jobs import make_job
 from training_hub_unsloth.merge import merge
 
 
@@ -32,7 +33,7 @@ def test_the_merged_model_answers_as_base_and_adapter(model, tmp_path):
     tokenizer.save_pretrained(tmp_path / "adapter")
     expected = adapted(input_ids=torch.tensor([[5, 6, 7]])).logits
 
-    job = {"values": {"model_path": str(tmp_path / "base"), "trust_remote_code": False}}
+    job = make_job(tmp_path / "run", "lora_sft", model_path=str(tmp_path / "base"))
     merge(job, tmp_path / "adapter", tmp_path / "merged")
 
     merged = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged")

@@ -8,11 +8,11 @@ from importlib import metadata
 import pytest
 
 from training_hub import AlgorithmRegistry
-from training_hub.backends.devices import Devices
+from training_hub.backends import framework_arguments
+from training_hub.backends import installation as requirements
 from training_hub.backends.framework_arguments import keys_of, parameters_of
-from training_hub.errors import BackendUnavailableError
-from training_hub_trl import installation as requirements
-from training_hub_trl import worker
+from training_hub.plugin import Devices
+from training_hub_trl import conditions, worker
 from training_hub_unsloth import backend as module
 from training_hub_unsloth import installation, rules
 from training_hub_unsloth.backend import UnslothLoRABackend
@@ -29,7 +29,7 @@ def translated(monkeypatch):
 
     def translate(here, packages=(), **given):
         monkeypatch.setattr(module, "devices", lambda: here)
-        for home in (rules, rules.trl):
+        for home in (rules, conditions):
             monkeypatch.setattr(home, "find_spec", lambda name: object() if name in packages else None)
         return UnslothLoRABackend().translate(AlgorithmRegistry.get_algorithm("lora_sft").resolve({**FILES, **given}))
 
@@ -158,7 +158,7 @@ def test_the_table_holds_for_what_unsloth_and_trl_really_take(translated, by_its
 
 def test_an_unsupported_unsloth_is_named_with_both_versions(monkeypatch):
     real = metadata.version
-    monkeypatch.setattr(installation, "version", lambda name: "2025.1.1" if name == "unsloth" else real(name))
+    monkeypatch.setattr(requirements, "version", lambda name: "2025.1.1" if name == "unsloth" else real(name))
     assert "unsloth 2025.1.1 is installed" in installation.obstacle(CPU)
     assert "2026.10.9" in installation.obstacle(CPU)
 
@@ -191,9 +191,56 @@ def test_no_framework_is_imported_to_translate(by_itself):
 
 def test_reading_signatures_from_source_finds_what_inspect_finds():
     assert parameters_of("training_hub_trl", "worker.py", "train") == set(inspect.signature(worker.train).parameters)
-    with pytest.raises(BackendUnavailableError, match=r"unsloth 2026.*no function FastLlamaModel\.nope"):
+    missing = r"unsloth 2026.*no function FastLlamaModel\.nope"
+    with pytest.raises(framework_arguments.UnreadableSourceError, match=missing):
         parameters_of("unsloth", "models/llama.py", "FastLlamaModel.nope")
     assert "q4_k_m" in keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    """As if a framework's next release had moved one of its source files."""
+    read = framework_arguments._source
+    cached = (framework_arguments.types_of, framework_arguments.parameters_of, framework_arguments.keys_of)
+
+    def move(lost):
+        def source(package, file):
+            if file == lost:
+                raise framework_arguments.UnreadableSourceError(f"{package} 99: it has no {file}")
+            return read(package, file)
+
+        monkeypatch.setattr(framework_arguments, "_source", source)
+        forget()
+
+    def forget():
+        for function in cached:
+            function.cache_clear()
+
+    yield move
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("file", "keyword"),
+    [
+        ("models/loader.py", {"offload_embedding": True}),
+        ("models/llama.py", {"use_gradient_checkpointing": False}),
+        ("models/vision.py", {"max_steps": 2}),
+        ("save.py", {"save_gguf": "q4_k_m"}),
+        ("cpu/loader.py", {"rope_scaling": {"factor": 2}}),
+        ("training_args.py", {"max_steps": 2}),
+        ("tuners/lora/config.py", {"init_lora_weights": "gaussian", "modules_to_save": ["lm_head"]}),
+    ],
+)
+def test_a_source_file_that_moved_costs_the_check_of_further_keywords_alone(translated, moved, file, keyword):
+    moved(file)
+    assert not translated(CPU).problems
+    found = translated(CPU, **keyword)
+    assert not found.problems
+    [warning] = found.warnings
+    assert file in warning and "further keywords are not checked" in warning
+    assert translated(CPU, token="secret").problems
 
 
 @pytest.mark.parametrize(("imported", "refused"), [(True, ["hang_seconds"]), (False, [])])

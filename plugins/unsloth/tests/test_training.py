@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub import lora_sft
-from training_hub.errors import ParameterError, TrainingFailedError
+from training_hub.plugin import ParameterError, TrainingFailedError
+from training_hub.testing.jobs import make_job
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +164,4 @@ def test_a_failed_merge_says_where_the_adapter_is(job, tmp_path):
 
     (tmp_path / "logs").mkdir()
     with pytest.raises(TrainingFailedError, match=rf"(?s)the adapter is in {tmp_path / 'none'}.*log: .*merge.log"):
-        merge(
-            {"directory": str(tmp_path), "values": {**job, "trust_remote_code": False}},
-            tmp_path / "none",
-            tmp_path / "m",
-        )
+        merge(make_job(tmp_path, "lora_sft", **job), tmp_path / "none", tmp_path / "m")

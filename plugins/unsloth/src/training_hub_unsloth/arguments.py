@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from training_hub.backends.devices import Devices
-from training_hub.backends.framework_arguments import fields_of, keys_of, parameters_of
-from training_hub.errors import nearest
-from training_hub.parameters import Parameters
+from training_hub.plugin import Devices, FrameworkSources, Parameters, nearest
 from training_hub_trl import arguments as trl
 
 EXPORT = "export"
@@ -32,30 +29,42 @@ _NO_KEYWORDS: Mapping[str, frozenset[str]] = {
 }
 
 
-def accepted() -> dict[str, frozenset[str]]:
+def accepted(sources: FrameworkSources) -> dict[str, frozenset[str]]:
     """Further keywords by the function or class of Unsloth, PEFT or TRL that takes them.
 
-    Raises:
-        BackendUnavailableError: Unsloth's source has another layout than that of the supported releases.
+    Args:
+        sources: Reads them, and notes what it cannot read.
     """
-    of_trl = trl.types("lora_sft")
+    of_trl = trl.types("lora_sft", sources)
     found = {
-        "get_peft_model": parameters_of("unsloth", "models/llama.py", "FastLlamaModel.get_peft_model")
-        | parameters_of("unsloth", "models/vision.py", "FastBaseModel.get_peft_model")
+        "get_peft_model": sources.parameters_of("unsloth", "models/llama.py", "FastLlamaModel.get_peft_model")
+        | sources.parameters_of("unsloth", "models/vision.py", "FastBaseModel.get_peft_model")
         | frozenset(of_trl["LoraConfig"]),
-        "from_pretrained": parameters_of("unsloth", _LOADER, "FastLanguageModel.from_pretrained")
-        | parameters_of("unsloth", _LOADER, "FastModel.from_pretrained"),
+        "from_pretrained": sources.parameters_of("unsloth", _LOADER, "FastLanguageModel.from_pretrained")
+        | sources.parameters_of("unsloth", _LOADER, "FastModel.from_pretrained"),
         "SFTConfig": frozenset(of_trl["SFTConfig"]),
         EXPORT: frozenset({"save_gguf"}),
-        "save_pretrained_gguf": parameters_of("unsloth", "save.py", "unsloth_save_pretrained_gguf"),
+        "save_pretrained_gguf": sources.parameters_of("unsloth", "save.py", "unsloth_save_pretrained_gguf"),
     }
     return {owner: names - _NO_KEYWORDS.get(owner, frozenset()) for owner, names in found.items()}
 
 
-def withheld(parameters: Parameters, devices: Devices) -> dict[str, str]:
-    """Arguments that are not to be given as further keywords here, and why."""
-    idle = _idle_on_cpu() if devices.kind == "cpu" else frozenset()
-    of_no_file = _gguf_alone() - {"save_gguf"} if "save_gguf" not in parameters.backend_kwargs else frozenset()
+def withheld(
+    parameters: Parameters, devices: Devices, known: Mapping[str, frozenset[str]], sources: FrameworkSources
+) -> dict[str, str]:
+    """Arguments that are not to be given as further keywords here, and why.
+
+    Args:
+        parameters: What is asked.
+        devices: What is here.
+        known: What is `accepted`.
+        sources: Reads what Unsloth does without on a CPU. Where anything could not be read, nothing is withheld for
+            being idle, as another function may take it.
+    """
+    idle = _idle_on_cpu(known, sources) if devices.kind == "cpu" else frozenset()
+    of_no_file = _gguf_alone(known) - {"save_gguf"} if "save_gguf" not in parameters.backend_kwargs else frozenset()
+    if sources.unread:
+        idle = of_no_file = frozenset()
     return {
         **trl.withheld(devices),
         **dict.fromkeys(
@@ -67,12 +76,19 @@ def withheld(parameters: Parameters, devices: Devices) -> dict[str, str]:
     }
 
 
-def unknown_gguf(parameters: Parameters) -> list[str]:
-    """What is wrong with the kinds of GGUF file asked for; Unsloth would say so only after training."""
+def unknown_gguf(parameters: Parameters, sources: FrameworkSources) -> list[str]:
+    """What is wrong with the kinds of GGUF file asked for; Unsloth would say so only after training.
+
+    Args:
+        parameters: What is asked.
+        sources: Reads which kinds there are; where it cannot, any may be.
+    """
     wanted = parameters.backend_kwargs.get("save_gguf") or []
-    plain = keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
-    with_matrix = keys_of("unsloth", "save.py", "IMATRIX_QUANTS")
-    problems = []
+    plain = sources.keys_of("unsloth", "save.py", "ALLOWED_QUANTS")
+    with_matrix = sources.keys_of("unsloth", "save.py", "IMATRIX_QUANTS")
+    problems: list[str] = []
+    if not (plain and with_matrix):
+        return problems
     for kind in [wanted] if isinstance(wanted, str) else wanted:
         if kind in plain or (kind in with_matrix and "imatrix_file" in parameters.backend_kwargs):
             continue
@@ -85,18 +101,17 @@ def unknown_gguf(parameters: Parameters) -> list[str]:
     return problems
 
 
-def _idle_on_cpu() -> frozenset[str]:
+def _idle_on_cpu(known: Mapping[str, frozenset[str]], sources: FrameworkSources) -> frozenset[str]:
     """Arguments that do something on a GPU, and that Unsloth's CPU functions take and drop."""
-    cpu = [
-        parameters_of("unsloth_zoo", "cpu/loader.py", f"FastCPUModel.{name}")
-        for name in ("from_pretrained", "get_peft_model")
-    ]
-    taken = cpu[0] | cpu[1] | fields_of("peft", "tuners/lora/config.py", ("LoraConfig",))
-    gguf = parameters_of("unsloth_zoo", "cpu/loader.py", "save_pretrained_gguf")
-    own = accepted()
-    return (own["from_pretrained"] | own["get_peft_model"]) - taken | (_gguf_alone() - gguf)
+    loader = "cpu/loader.py"
+    taken = (
+        sources.parameters_of("unsloth_zoo", loader, "FastCPUModel.from_pretrained")
+        | sources.parameters_of("unsloth_zoo", loader, "FastCPUModel.get_peft_model")
+        | frozenset(trl.of_lora(sources))
+    )
+    gguf = sources.parameters_of("unsloth_zoo", loader, "save_pretrained_gguf")
+    return (known["from_pretrained"] | known["get_peft_model"]) - taken | (_gguf_alone(known) - gguf)
 
 
-def _gguf_alone() -> frozenset[str]:
-    own = accepted()
-    return own["save_pretrained_gguf"] - own["from_pretrained"] - own["get_peft_model"] - own["SFTConfig"]
+def _gguf_alone(known: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return known["save_pretrained_gguf"] - known["from_pretrained"] - known["get_peft_model"] - known["SFTConfig"]

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections import ChainMap
-from dataclasses import replace
 from typing import ClassVar
 
-from training_hub.backends.base import Availability, FrameworkBackend
-from training_hub.backends.batches import plan_batches, processes
-from training_hub.backends.devices import devices
-from training_hub.backends.run import Run
-from training_hub.backends.translation import Translation, translate
-from training_hub.launchers.plan import LaunchPlan, rendezvous
-from training_hub.parameters import Parameters
-from training_hub.store.result import TrainingResult
+from training_hub.plugin import (
+    Availability,
+    FrameworkBackend,
+    FrameworkSources,
+    LaunchPlan,
+    Parameters,
+    Run,
+    TrainingResult,
+    Translation,
+    devices,
+    plan_batches,
+    processes,
+    rendezvous,
+    train_job,
+    translate,
+)
 from training_hub_trl.arguments import types
-from training_hub_trl.backend import TRLBackend, carry_out
+from training_hub_trl.backend import TRLBackend
 from training_hub_unsloth.arguments import accepted, unknown_gguf, withheld
 from training_hub_unsloth.installation import obstacle
 from training_hub_unsloth.rules import rules, settings
@@ -54,28 +61,31 @@ class UnslothLoRABackend(FrameworkBackend):
             torchrun=several,
         )
         launch = None if not several and in_this_process() else started
-        translation = translate(
+        sources = FrameworkSources()
+        known = accepted(sources)
+        return translate(
             "unsloth",
-            rules(plan, here, launched=launch is not None),
+            rules(plan, here, launch, sources),
             parameters,
             settings=settings(parameters, plan, here),
-            accepts=accepted(),
-            withheld=withheld(parameters, here),
-            types=ChainMap(*types(parameters.algorithm).values()),
+            accepts=known,
+            withheld=withheld(parameters, here, known, sources),
+            types=ChainMap(*types(parameters.algorithm, sources).values()),
+            unread=sources.unread,
+            problems=unknown_gguf(parameters, sources),
             launch=launch,
             batches=plan,
         )
-        return replace(translation, problems=(*translation.problems, *unknown_gguf(parameters)))
 
     def train(self, run: Run) -> TrainingResult:
         from training_hub_unsloth.worker import train
 
-        return carry_out(run, train)
+        return train_job(run, run.job(), here=train)
 
 
 def in_this_process() -> bool:
     """Whether the caller has imported Unsloth, early enough for TRL's trainer to be Unsloth's everywhere."""
     if "unsloth" not in sys.modules:
         return False
-    trainer, trl = sys.modules.get("training_hub_trl.trainer"), sys.modules.get("trl")
-    return trainer is None or trl is None or issubclass(trainer.HubTrainer, trl.SFTTrainer)
+    trainer, trl = sys.modules.get("training_hub_trl.sft_trainer"), sys.modules.get("trl")
+    return trainer is None or trl is None or issubclass(trainer.HubSFTTrainer, trl.SFTTrainer)

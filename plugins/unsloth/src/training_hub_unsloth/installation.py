@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from importlib.util import find_spec
 
-from packaging.specifiers import SpecifierSet
+from training_hub.plugin import Devices, installation_problem, unmet
 
-from training_hub.backends.devices import Devices
-from training_hub_trl.installation import unmet
-
-SUPPORTED = SpecifierSet(">=2026.10.9,<2026.11")
-"""Releases of Unsloth that this plugin is written for."""
-
-_NEEDED = ("torch", "unsloth", "unsloth_zoo", "transformers", "trl", "peft", "datasets", "training_hub_trl")
 _CAPPED = ("datasets", "peft", "transformers", "trl", "unsloth_zoo")
 _INSTALL = 'pip install "training-hub[unsloth]"'
 
 
 def obstacle(devices: Devices) -> str | None:
     """Why Unsloth cannot train here, and what mends it; None where it can."""
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        return f"{', '.join(missing)} is missing: {_INSTALL}"
-    if (found := version("unsloth")) not in SUPPORTED:
-        return (
-            f"unsloth {found} is installed, and this plugin is written for {SUPPORTED}: "
-            f'pip install "unsloth{SUPPORTED}", or install the release of training-hub-unsloth that fits'
-        )
+    if problem := installation_problem("training-hub-unsloth"):
+        return problem
     # Another framework in the same environment may have brought other versions.
-    if unfit := [*unmet("unsloth", *_CAPPED), *unmet("training-hub-trl")]:
+    unfit = [*unmet("unsloth", *_CAPPED, also_missing=True), *unmet("training-hub-trl", also_missing=True)]
+    if unfit:
         return f"{'; '.join(unfit)}: give Unsloth an environment of its own, or {_INSTALL}"
     if devices.kind == "mps":
         return (

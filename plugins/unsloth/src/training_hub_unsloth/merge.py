@@ -1,22 +1,21 @@
-"""Merges an adapter into its base model, in a process without Unsloth (`-m training_hub_unsloth.merge REQUEST`)."""
+"""Merges an adapter into its base, in a process without Unsloth (`-m training_hub_unsloth.merge JOB ADAPTER TO`)."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
-from training_hub.store.directory import read_json
+from training_hub.plugin import Job
 from training_hub_trl.models import save_merged
 
 
-def merge(job: dict[str, Any], adapter: Path, directory: Path) -> None:
+def merge(job: Job, adapter: Path, directory: Path) -> None:
     """Save the base model with the adapter merged in, in the base model's own precision."""
-    path, trust = job["values"]["model_path"], job["values"]["trust_remote_code"]
+    path, trust = job.parameters["model_path"], job.parameters["trust_remote_code"]
     if getattr(AutoConfig.from_pretrained(path, trust_remote_code=trust), "vision_config", None) is None:
         save_merged(job, adapter, directory)
         return
@@ -32,5 +31,5 @@ def merge(job: dict[str, Any], adapter: Path, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    request = read_json(Path(sys.argv[1]))
-    merge(request["job"], Path(request["adapter"]), Path(request["directory"]))
+    file, adapter, directory = map(Path, sys.argv[1:])
+    merge(Job.read(file), adapter, directory)

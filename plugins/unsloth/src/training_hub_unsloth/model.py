@@ -8,11 +8,12 @@ import torch
 from transformers import AutoConfig
 from unsloth import DEVICE_TYPE, FastLanguageModel, FastVisionModel
 
-from training_hub.errors import ModelError, ModelNotFoundError, ParameterError
-from training_hub_trl.models import check_generation_config, checked_adapter
+from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError
+from training_hub_trl.adapters import checked_adapter
+from training_hub_trl.models import check_generation_config
 
 
-def load_model(job: dict[str, Any]) -> Any:
+def load_model(job: Job) -> Any:
     """The base model with a new adapter.
 
     Raises:
@@ -20,8 +21,8 @@ def load_model(job: dict[str, Any]) -> Any:
         ModelError: Unsloth cannot train such a model here.
         ParameterError: See `checked_adapter`; or vision layers are asked for, and the model has none.
     """
-    path, loading = job["values"]["model_path"], dict(job["arguments"]["from_pretrained"])
-    adapter = {name: value for name, value in job["arguments"]["get_peft_model"].items() if value is not None}
+    path, loading = job.parameters["model_path"], dict(job.arguments["from_pretrained"])
+    adapter = {name: value for name, value in job.arguments["get_peft_model"].items() if value is not None}
     loading["dtype"] = getattr(torch, loading["dtype"])
     loading["use_gradient_checkpointing"] = adapter["use_gradient_checkpointing"]
     # Unsloth loads in 4 bits unless told otherwise.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training_hub import Backend, hookimpl
+from training_hub.plugin import Backend, hookimpl
 
 training_hub_hooks = 1
 

@@ -10,11 +10,22 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-from training_hub.backends.batches import BatchPlan, row_length
-from training_hub.backends.devices import Devices
-from training_hub.backends.translation import Rule, approximate, by_hub, exact, refused
-from training_hub.parameters import Parameters
+from training_hub.plugin import (
+    BatchPlan,
+    Devices,
+    FrameworkSources,
+    LaunchPlan,
+    Parameters,
+    Rule,
+    approximate,
+    by_hub,
+    exact,
+    refused,
+    row_length,
+)
+from training_hub_trl import conditions
 from training_hub_trl import rules as trl
+from training_hub_trl import settings as of_trl
 
 _OWNERS = {"LoraConfig": "get_peft_model", "BitsAndBytesConfig": "from_pretrained"}
 """TRL's and PEFT's argument classes, and the functions of Unsloth that take the same arguments."""
@@ -25,15 +36,16 @@ _STARTS_THAT_NEED_DATA = {
 }
 
 
-def rules(plan: BatchPlan, devices: Devices, *, launched: bool = True) -> dict[str, Rule]:
+def rules(plan: BatchPlan, devices: Devices, launch: LaunchPlan | None, sources: FrameworkSources) -> dict[str, Rule]:
     """The table, for a way to cut batches and the devices at hand.
 
     Args:
         plan: How batches are cut.
         devices: What is here.
-        launched: Whether processes of their own train, rather than the caller's, which cannot be ended.
+        launch: The processes that train; None where the caller's does.
+        sources: Reads what values the frameworks know.
     """
-    shared = {name: _moved(rule) for name, rule in trl.rules("lora_sft", plan, devices).items()}
+    shared = trl.moved(trl.rules("lora_sft", plan, devices, launch, sources), _OWNERS)
     gpu = devices.kind == "cuda"
     processes = by_hub("processes of their own: torchrun's, where there are several")
     return shared | {
@@ -44,14 +56,13 @@ def rules(plan: BatchPlan, devices: Devices, *, launched: bool = True) -> dict[s
         "seed": exact("SFTConfig.seed", note="also get_peft_model.random_state, and the hub's order of rows"),
         "nproc_per_node": processes,
         "nnodes": processes,
-        "hang_seconds": replace(shared["hang_seconds"], refuse=None) if launched else shared["hang_seconds"],
         "use_liger": refused("Unsloth brings fused kernels of its own, which Liger's would replace"),
         "target_modules": replace(
             shared["target_modules"],
             note="by default the linear layers but the head; of a vision-language model those of the language part",
             refuse=_trained_in_full,
         ),
-        "init_lora_weights": replace(shared["init_lora_weights"], refuse=_no_such_start),
+        "init_lora_weights": replace(shared["init_lora_weights"], refuse=lambda p: _no_such_start(p, sources)),
         "bnb_4bit_quant_type": by_hub(
             "nf4 is what Unsloth quantises 4-bit weights to", refuse=_four_bit("bnb_4bit_quant_type", "nf4")
         ),
@@ -101,9 +112,9 @@ def rules(plan: BatchPlan, devices: Devices, *, launched: bool = True) -> dict[s
 def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> trl.Settings:
     """Arguments that change the result and that no parameter asks for, each set on purpose."""
     gpu = devices.kind == "cuda"
-    of_trl = trl.settings(parameters, plan, devices)
+    shared = of_trl.settings(parameters, plan, devices)
     checkpointing = parameters.backend_kwargs.get("use_gradient_checkpointing", "unsloth" if gpu else False)
-    return {name: entry for name, entry in of_trl.items() if name.startswith("SFTConfig.")} | {
+    return {name: entry for name, entry in shared.items() if name.startswith("SFTConfig.")} | {
         "from_pretrained.dtype": (dtype(parameters, devices), "the frozen weights are held in what is computed in"),
         "get_peft_model.random_state": (parameters["seed"], "the adapter's start"),
         "get_peft_model.use_gradient_checkpointing": (
@@ -136,11 +147,6 @@ def dtype(parameters: Parameters, devices: Devices) -> str:
     return "float16" if parameters["fp16"] or not devices.bf16 else "bfloat16"
 
 
-def _moved(rule: Rule) -> Rule:
-    owner, _, name = rule.argument.partition(".")
-    return replace(rule, argument=f"{_OWNERS[owner]}.{name}") if owner in _OWNERS else rule
-
-
 def _four_bit(name: str, only: Any) -> Callable[[Parameters], str | None]:
     """Refuse any other value, where weights are quantised to 4 bits at all."""
 
@@ -160,10 +166,10 @@ def _trained_in_full(parameters: Parameters) -> str | None:
     return f"Unsloth trains {' and '.join(found)} in full instead; give modules_to_save for that"
 
 
-def _no_such_start(parameters: Parameters) -> str | None:
+def _no_such_start(parameters: Parameters, sources: FrameworkSources) -> str | None:
     name = str(parameters["init_lora_weights"])
     if name != "loftq":
-        return _STARTS_THAT_NEED_DATA.get(name) or trl.no_such_start(parameters["init_lora_weights"])
+        return _STARTS_THAT_NEED_DATA.get(name) or conditions.no_such_start(parameters["init_lora_weights"], sources)
     if not parameters["loftq_config"]:
         return "it needs loftq_config, for instance {'loftq_bits': 4}"
     missing = [package for package in ("bitsandbytes", "scipy") if not find_spec(package)]

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from training_hub_trl.trainer import HubTrainer
+from training_hub_trl.sft_trainer import HubSFTTrainer
 
 _UNSLOTH_SETS = {"max_length", "dataloader_pin_memory", "gradient_checkpointing_kwargs"}
 """Arguments that Unsloth sets by itself and that change nothing here: rows come with their tokens."""
 
 
-class UnslothHubTrainer(HubTrainer):
+class UnslothHubTrainer(HubSFTTrainer):
     """The hub's trainer, which says where Unsloth does not keep to the arguments it was given."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.is_world_process_zero():
-            for change in changed(self.job["arguments"]["SFTConfig"], self.args):
-                self.events.emit("warning", message=change)
+        for change in changed(self.job.arguments["SFTConfig"], self.args):
+            self.loop.reporter.warn(change)
 
 
 def changed(asked: Mapping[str, Any], held: Any) -> Iterator[str]:

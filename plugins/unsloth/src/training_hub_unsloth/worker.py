@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from training_hub.errors import TrainingFailedError
-from training_hub.store.directory import RunDirectory, write_json
-from training_hub.store.events import EventLog
-from training_hub_trl.worker import Job, main
+from training_hub.plugin import Job, Outcome, TrainingFailedError, run_worker
+from training_hub_trl.worker import part
 from training_hub_trl.worker import train as train_with_trl
 
 
-def train(job: Job) -> dict[str, Any]:
+def train(job: Job) -> Outcome:
     """Train, save, and say what came of it; see `training_hub_trl.worker.train`."""
     # Before transformers, PEFT and TRL: it changes them as they are imported.
     import unsloth  # noqa: F401
 
+    from training_hub_trl.parts import supervised
     from training_hub_unsloth.model import load_model
     from training_hub_unsloth.trainer import UnslothHubTrainer
 
-    outcome = train_with_trl(job, load=load_model, trainer_class=UnslothHubTrainer, merge=merge)
-    if outcome["trainer"].is_world_process_zero():
+    parts = replace(supervised(), load=load_model, trainer=UnslothHubTrainer, merge=merge)
+    outcome = train_with_trl(job, parts)
+    if outcome.live["trainer"].is_world_process_zero():
         export(job, outcome)
     return outcome
 
@@ -35,10 +35,8 @@ def merge(job: Job, adapter: Path, directory: Path) -> None:
     Raises:
         TrainingFailedError: It cannot; the adapter is saved all the same.
     """
-    logs = RunDirectory(Path(job["directory"])).logs
-    request, log = logs / "merge.json", logs / "merge.log"
-    write_json(request, {"job": job, "adapter": str(adapter), "directory": str(directory)})
-    command = [sys.executable, "-m", "training_hub_unsloth.merge", str(request)]
+    log = job.directory.logs / "merge.log"
+    command = [sys.executable, "-m", "training_hub_unsloth.merge", str(job.write()), str(adapter), str(directory)]
     with log.open("wb") as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=_alone(), check=False).returncode
     if code:
@@ -49,27 +47,25 @@ def merge(job: Job, adapter: Path, directory: Path) -> None:
         )
 
 
-def export(job: Job, outcome: dict[str, Any]) -> None:
+def export(job: Job, outcome: Outcome) -> None:
     """Write the GGUF files that `save_gguf` asks for, in `gguf`.
 
     Raises:
         TrainingFailedError: Unsloth cannot make them; the adapter is saved all the same.
     """
-    wanted = job["arguments"].get("export", {}).get("save_gguf")
+    wanted = job.arguments.get("export", {}).get("save_gguf")
     if not wanted:
         return
-    run = RunDirectory(Path(job["directory"]))
-    directory = run.path / "gguf"
-    further = job["arguments"].get("save_pretrained_gguf", {})
+    directory = job.directory.path / "gguf"
+    model, tokenizer = outcome.live["model"], outcome.live["tokenizer"]
+    further = job.arguments.get("save_pretrained_gguf", {})
     try:
-        outcome["model"].save_pretrained_gguf(
-            str(directory), outcome["tokenizer"], quantization_method=wanted, **further
-        )
+        model.save_pretrained_gguf(str(directory), tokenizer, quantization_method=wanted, **further)
     # llama.cpp is downloaded, built and run for this, so anything may go wrong; the model is trained by now.
     except Exception as error:
         reason = f"save_gguf={wanted!r} failed: {type(error).__name__}: {error}"
-        raise TrainingFailedError(f"the adapter is in {outcome['checkpoint']}, and {reason}") from error
-    EventLog(run.events).emit("save", step=outcome["metrics"].get("step"), checkpoint=str(directory))
+        raise TrainingFailedError(f"the adapter is in {outcome.checkpoint}, and {reason}") from error
+    outcome.live["trainer"].loop.reporter.saved(outcome.metrics.get("step"), directory)
 
 
 def _alone() -> dict[str, str]:
@@ -80,4 +76,4 @@ def _alone() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(train)
+    run_worker(train, end=part)
