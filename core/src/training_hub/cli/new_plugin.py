@@ -40,6 +40,7 @@ FILES: Mapping[str, str] = {
 """Every file of the package, and its template."""
 OF_AN_ALGORITHM: Mapping[str, str] = {
     "src/$module/algorithm.py": "algorithm.py",
+    "src/$module/scored_loop.py": "scored_loop.py",
     "tests/test_rows.py": "test_rows.py",
 }
 """Those that it has besides with an algorithm of its own."""
