@@ -16,6 +16,7 @@ from training_hub.errors import ParameterError, TrainingFailedError
 from training_hub.store.directory import RunDirectory
 from training_hub.store.events import EventLog
 from training_hub.trackers.dispatch import Trackers
+from training_hub.trackers.tensorboard import TensorBoard
 
 
 def read(directory: Path) -> EventAccumulator:
@@ -106,7 +107,7 @@ def test_a_resumed_run_goes_on_in_its_place(tmp_path: Path) -> None:
     directory.logs.mkdir()
     manifest = {
         "parameters": {},
-        "further": {},
+        "backend_kwargs": {},
         "algorithm": "sft",
         "backend": "telling",
         "versions": {},
@@ -114,7 +115,8 @@ def test_a_resumed_run_goes_on_in_its_place(tmp_path: Path) -> None:
     }
 
     def part(resumed_from: int | None, steps: range, state: str) -> None:
-        trackers = Trackers({"tensorboard_log_dir": tmp_path / "tb"}, manifest, directory, EventLog(directory.events))
+        given = {"tensorboard_log_dir": tmp_path / "tb"}
+        trackers = Trackers([TensorBoard], given, manifest, directory, EventLog(directory.events))
         trackers.receive({"event": "start", "time": 1.0, "resumed_from": resumed_from})
         for step in steps:
             trackers.receive({"event": "step", "time": 1.0 + step, "step": step, "loss": float(step)})

@@ -15,31 +15,41 @@ class EarlyStopping(TrainingHubCallback):
     """Stops a run whose figure has not become better for some time.
 
     Args:
-        metric: `validation_loss`, looked at after each validation, or a step's, such as `loss`. Less is better.
+        metric: `validation_loss`, or another figure of validations by its name (`validation_...`), looked at after each
+            of them; or a step's, such as `loss`.
         patience: How many of these in a row may bring no improvement.
-        min_delta: Least fall that counts as an improvement, in the figure's own unit.
+        min_delta: Least change that counts as an improvement, in the figure's own unit.
+        less_is_better: Whether a fall of the figure is an improvement, or a rise.
 
     Attributes:
-        best: The lowest figure so far.
+        best: The best figure so far.
         best_step: The step it is of.
     """
 
-    def __init__(self, metric: str = "validation_loss", patience: int = 3, min_delta: float = 0.0) -> None:
+    def __init__(
+        self,
+        metric: str = "validation_loss",
+        patience: int = 3,
+        min_delta: float = 0.0,
+        *,
+        less_is_better: bool = True,
+    ) -> None:
         if patience < 1:
             raise ParameterError(f"EarlyStopping(patience={patience!r}): expected at least 1")
         if min_delta < 0:
             raise ParameterError(f"EarlyStopping(min_delta={min_delta!r}): expected 0 or more")
         self.metric, self.patience, self.min_delta = metric, patience, min_delta
-        self.best = math.inf
+        self.less_is_better = less_is_better
+        self.best = math.inf if less_is_better else -math.inf
         self.best_step: int | None = None
         self._idle = 0
 
     def on_log(self, context: TrainingHubContext) -> None:
-        if self.metric != "validation_loss":
+        if not self.metric.startswith("validation_"):
             self._look(context)
 
     def on_evaluate(self, context: TrainingHubContext) -> None:
-        if self.metric == "validation_loss":
+        if self.metric.startswith("validation_"):
             self._look(context)
 
     def _look(self, context: TrainingHubContext) -> None:
@@ -47,12 +57,14 @@ class EarlyStopping(TrainingHubCallback):
         if not isinstance(value, int | float):
             known = ", ".join(name for name, figure in context.metrics.items() if isinstance(figure, int | float))
             raise ParameterError(f"EarlyStopping(metric={self.metric!r}): there is no such figure, but {known}")
-        if value < self.best - self.min_delta:
+        gain = self.best - value if self.less_is_better else value - self.best
+        if gain > self.min_delta:
             self.best, self.best_step, self._idle = float(value), context.step, 0
             return
         self._idle += 1
         if self._idle >= self.patience:
-            context.stop(f"{self.metric} has not fallen below {self.best:.6g}, of step {self.best_step}")
+            better = "fallen below" if self.less_is_better else "risen above"
+            context.stop(f"{self.metric} has not {better} {self.best:.6g}, of step {self.best_step}")
 
 
 class LossSpike(TrainingHubCallback):

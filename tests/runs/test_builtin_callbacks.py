@@ -35,6 +35,15 @@ def test_a_run_stops_once_its_figure_no_longer_falls():
     assert asked.reasons == ["validation_loss has not fallen below 1.8, of step 4"]
 
 
+def test_a_figure_of_validations_of_which_more_is_better_may_be_the_one():
+    asked, stopping = Asked(), EarlyStopping("validation_reward_margin", patience=1, less_is_better=False)
+    for step, margin in enumerate((0.1, 0.3), start=1):
+        stopping.on_evaluate(asked.context(step, validation_reward_margin=margin))
+    assert not asked.reasons
+    stopping.on_evaluate(asked.context(3, validation_reward_margin=0.2))
+    assert asked.reasons == ["validation_reward_margin has not risen above 0.3, of step 2"]
+
+
 def test_early_stopping_ends_a_real_run(job):
     result = sft(**job, callbacks=EarlyStopping("loss", patience=3, min_delta=0.01))
     assert result.state == "stopped" and result.metrics["step"] < 400
