@@ -3,8 +3,10 @@
 import pytest
 
 from training_hub import SFTAlgorithm
+from training_hub.backends.hub_rules import hub_rules
 from training_hub.backends.translation import approximate, by_hub, exact, refused, translate
 from training_hub.errors import ParameterError
+from training_hub.launchers.plan import LaunchPlan
 
 NEEDED = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
 RULES = {name: by_hub("somehow") for name in SFTAlgorithm.declared()} | {
@@ -98,3 +100,14 @@ def test_what_cannot_be_read_of_a_framework_costs_the_check_of_further_keywords_
 def test_a_backends_problems_are_told_with_the_others():
     found = translate("fake", RULES, SFTAlgorithm.resolve({**NEEDED, "max_grad_norm": 2.0}), problems=["seed: no"])
     assert len(found.problems) == 2 and "seed: no" in found.problems
+
+
+def test_the_hubs_own_rules_refuse_several_processes_where_the_callers_trains():
+    def refused_of(launch, **values):
+        rules = RULES | hub_rules(launch)
+        return list(translate("fake", rules, SFTAlgorithm.resolve(NEEDED | values)).problems)
+
+    [problem] = refused_of(None, nproc_per_node=2)
+    assert problem == "nproc_per_node=2: the fake backend cannot honour it: one process trains, the caller's own"
+    assert refused_of(None, nproc_per_node="auto") == refused_of(None) == []
+    assert refused_of(LaunchPlan("worker", 2), nproc_per_node=2) == []

@@ -59,7 +59,7 @@ def test_its_own_tests_pass(made):
     ended = made.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     skipped = set(re.findall(r"^SKIPPED \[\d+\] [^:]+:\d+: (.*)$", ended.stdout, re.MULTILINE))
-    # It trains in one process, and the kit cannot measure what an algorithm of its own learns.
+    # One process trains, and the kit cannot measure what an algorithm of its own learns.
     assert all(re.search("process|nproc_per_node|measure", why) for why in skipped), skipped
 
 

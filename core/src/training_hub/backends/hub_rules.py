@@ -9,8 +9,11 @@ A parameter that a newer hub adds, and applies by itself, is thereby covered in 
 
 from __future__ import annotations
 
+from functools import partial
+
 from training_hub.backends.translation import Rule, by_hub, when
 from training_hub.launchers.plan import LaunchPlan
+from training_hub.parameters.resolution import Parameters
 
 _ROWS = by_hub("how rows are read")
 _TORCHRUN = by_hub("given to torchrun")
@@ -23,10 +26,10 @@ def hub_rules(launch: LaunchPlan | None) -> dict[str, Rule]:
     checkpoints by `CheckpointKeeper` and obeys by `ControlReader`.
 
     Args:
-        launch: The processes that train; None where the caller's does.
+        launch: The processes that train; None where the caller's does, and several are then refused.
     """
     size = launch.world_size if launch else 1
-    launched = by_hub(f"{size} process{'es' if size > 1 else ''}{'' if launch else ', the caller itself'}")
+    launched = f"{size} process{'es' if size > 1 else ''}{'' if launch else ', the caller itself'}"
     return {
         "data_path": by_hub("read, checked and turned into tokens and labels by the hub"),
         "backend": by_hub("this one"),
@@ -44,8 +47,10 @@ def hub_rules(launch: LaunchPlan | None) -> dict[str, Rule]:
         "use_processed_dataset": by_hub("tokens and labels are taken from the rows"),
         "unmask_messages": by_hub("the turns of every role are trained"),
         **dict.fromkeys(("dataset_type", "field_messages", "field_instruction", "field_input", "field_output"), _ROWS),
-        "nproc_per_node": launched,
-        "nnodes": launched,
+        **{
+            name: by_hub(launched, refuse=partial(_several, name) if launch is None else None)
+            for name in ("nproc_per_node", "nnodes")
+        },
         **dict.fromkeys(("node_rank", "rdzv_id", "rdzv_endpoint", "master_addr", "master_port"), _TORCHRUN),
         "callbacks": by_hub("called from the run's events; they can stop it, save, and set the learning rate"),
         "callback_errors": by_hub("stop or warn"),
@@ -60,3 +65,8 @@ def hub_rules(launch: LaunchPlan | None) -> dict[str, Rule]:
             else when("hang_seconds", lambda: "one process trains in the caller's own, which cannot be ended"),
         ),
     }
+
+
+def _several(name: str, parameters: Parameters) -> str | None:
+    asked = parameters[name]
+    return "one process trains, the caller's own" if isinstance(asked, int) and asked > 1 else None
