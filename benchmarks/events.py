@@ -37,8 +37,9 @@ def cost(directory: Path, count: int) -> float:
 def step_seconds(directory: Path) -> float:
     """The median of a run's steps."""
     from training_hub import sft
-    from training_hub.store.events import read_events
-    from training_hub_trl.demo import _words, make_model, row, write_rows
+    from training_hub.plugin import read_events
+    from training_hub.testing.toy import make_model, write_rows
+    from training_hub_trl.demo import _words, row
 
     make_model(directory / "model")
     words = _words(random.Random(1))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from training_hub_trl.trainer import EpochOrder
+from training_hub_trl.order import EpochOrder
 
 
 class Order(EpochOrder):

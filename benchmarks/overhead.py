@@ -126,8 +126,9 @@ def measured(names: list[str], out: Path, job: dict[str, Any], cores: list[int] 
 
 
 def main() -> int:
-    from training_hub.backends.devices import devices
-    from training_hub_trl.demo import _words, make_model, row, write_rows
+    from training_hub.plugin import devices
+    from training_hub.testing.toy import make_model, write_rows
+    from training_hub_trl.demo import _words, row
 
     options = argparse.ArgumentParser()
     options.add_argument("--epochs", type=int, default=7)

@@ -14,6 +14,7 @@ from stub import stub
 from training_hub import AlgorithmRegistry
 from training_hub.backends.batches import BatchPlan
 from training_hub.backends.devices import Devices
+from training_hub.backends.framework_arguments import FrameworkSources
 from training_hub.backends.translation import Rule, reference
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters.description import table
@@ -44,10 +45,11 @@ def readmes() -> dict[Path, Mapping[str, Rule]]:
     from training_hub_trl import rules as trl
     from training_hub_unsloth import rules as unsloth
 
+    sources = FrameworkSources()
     of_trl: dict[str, Rule] = {}
     of_minitrainer: dict[str, Rule] = {}
     for name in ("lora_sft", "osft", "sft"):
-        of_trl |= trl.rules(name, PLAN, GPUS)
+        of_trl |= _in_order(trl.rules(name, PLAN, GPUS, LAUNCH, sources), name)
     needed = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
     for name, own in (("sft", {}), ("osft", {"unfreeze_rank_ratio": 0.5})):
         resolved = AlgorithmRegistry.get_algorithm(name).resolve({**needed, **own})
@@ -58,7 +60,7 @@ def readmes() -> dict[Path, Mapping[str, Rule]]:
             "trl": of_trl,
             "instructlab": _in_order(instructlab.rules(GPUS, LAUNCH), "sft"),
             "minitrainer": of_minitrainer,
-            "unsloth": unsloth.rules(PLAN, GPUS),
+            "unsloth": _in_order(unsloth.rules(PLAN, GPUS, LAUNCH, sources), "lora_sft"),
         }.items()
     }
 
