@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from training_hub.backends.job import Job
 from training_hub.backends.translation import Translation
+from training_hub.data.check import DatasetSummary
 from training_hub.data.formats import DatasetOptions
 from training_hub.parameters.groups import CALLERS_ALONE
 from training_hub.parameters.resolution import Parameters
 from training_hub.store.checkpoints import Checkpoint
 from training_hub.store.directory import RunDirectory, data_directory
 from training_hub.store.events import Event, EventLog
-
-if TYPE_CHECKING:
-    from training_hub.preflight.request import Request
 
 
 class Watches(Protocol):
@@ -38,23 +36,22 @@ class Run:
     """A request that holds, its translation, and where everything goes."""
 
     backend: str
+    """Name of the backend."""
     parameters: Parameters
     translation: Translation
-    request: Request
+    directory: RunDirectory
+    """Where everything of the run goes; it is there, and locked."""
+    data: DatasetSummary
+    """What the check of the rows found."""
+    eval_data: DatasetSummary | None
+    """The same of `eval_data_path`."""
+    resume_from: Checkpoint | None
+    """The checkpoint to go on from."""
     events: EventLog
     watchdog: Watches
     """Its `check` is for whoever waits for processes of the run."""
     rank_callbacks: Mapping[str, Any]
     """For `RankCallbacks`, as plain data: the callbacks that run in the processes that train."""
-
-    @property
-    def directory(self) -> RunDirectory:
-        return self.request.directory
-
-    @property
-    def resume_from(self) -> Checkpoint | None:
-        """The checkpoint to go on from."""
-        return self.request.resumption.checkpoint if self.request.resumption else None
 
     def _for_workers(self) -> list[str]:
         declared = self.parameters.declared
@@ -68,8 +65,8 @@ class Run:
             parameters=self.parameters.only(self._for_workers()),
             arguments=self.translation.arguments,
             dataset=DatasetOptions.of(self.parameters),
-            data=self.request.data,
-            eval_data=self.request.eval_data,
+            data=self.data,
+            eval_data=self.eval_data,
             directory=self.directory,
             data_directory=data_directory(self.parameters),
             resume_from=self.resume_from,

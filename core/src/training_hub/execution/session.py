@@ -32,7 +32,7 @@ from training_hub.execution.watchdog import Watchdog
 from training_hub.launchers.local import ImportFailedError
 from training_hub.parameters.resolution import Parameters
 from training_hub.plugins import discovery
-from training_hub.preflight.request import check_request
+from training_hub.preflight.request import Request, check_request
 from training_hub.preflight.resume import check_same
 from training_hub.reading.console import Console
 from training_hub.store.checkpoints import newest, remove_half_written
@@ -74,17 +74,21 @@ def _recorded(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
     here = request.resumption is not None and request.resumption.here
     with request.directory.new_run(resumed=here):
         control = Control(request.directory)
+        resumed = request.resumption
         run = Run(
-            backend.name,
-            parameters,
-            translation,
-            request,
-            EventLog(request.directory.events),
-            Watchdog(control, parameters["grace_seconds"], parameters["hang_seconds"]),
-            rank_callbacks,
+            backend=backend.name,
+            parameters=parameters,
+            translation=translation,
+            directory=request.directory,
+            data=request.data,
+            eval_data=request.eval_data,
+            resume_from=resumed.checkpoint if resumed else None,
+            events=EventLog(request.directory.events),
+            watchdog=Watchdog(control, parameters["grace_seconds"], parameters["hang_seconds"]),
+            rank_callbacks=rank_callbacks,
         )
         here_alone = [callback for callback in callbacks if not callback.run_on_all_ranks]
-        return Session(backend, run, control, described).train(here_alone)
+        return Session(backend, run, request, control, described).train(here_alone)
 
 
 def _refuse_torchrun(parameters: Parameters) -> None:
@@ -110,9 +114,12 @@ def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
 class Session:
     """A run whose events, state and end are written down."""
 
-    def __init__(self, backend: FrameworkBackend, run: Run, control: Control, described: dict[str, Any]) -> None:
+    def __init__(
+        self, backend: FrameworkBackend, run: Run, request: Request, control: Control, described: dict[str, Any]
+    ) -> None:
         self.backend = backend
         self.run = run
+        self.request = request
         self.control = control
         self.manifest = described
         self._began = False
@@ -140,7 +147,7 @@ class Session:
                     partial(self._receive, (console, dispatcher, trackers, FromRanks(self.control, failures))),
                 ),
             ):
-                for warning in (*run.translation.warnings, *run.request.warnings):
+                for warning in (*run.translation.warnings, *self.request.warnings):
                     run.events.emit("warning", message=warning)
                 result = self.backend.train(run)
                 state = "stopped" if self.control.stop_asked and not self._reached_end(result) else "completed"
@@ -161,7 +168,7 @@ class Session:
         return result
 
     def _begin(self) -> None:
-        directory, resumed = self.run.directory, self.run.request.resumption
+        directory, resumed = self.run.directory, self.request.resumption
         if resumed is not None:
             logger.info("going on from %s (step %d)", resumed.checkpoint.path, resumed.checkpoint.step)
             if resumed.here:
