@@ -35,15 +35,9 @@ if TYPE_CHECKING:
     )
     from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
     from training_hub.data.encode import Encoded, Encoder
-    from training_hub.data.formats import (
-        Conversation,
-        DatasetOptions,
-        Message,
-        RowError,
-        checked_messages,
-        checked_tools,
-        checked_turns,
-    )
+    from training_hub.data.examples import Conversation, Message
+    from training_hub.data.messages import checked_messages, checked_tools, checked_turns
+    from training_hub.data.options import DatasetOptions, RowError
     from training_hub.data.prepare import Prepared, Report, Rows
     from training_hub.data.processed import write_processed
     from training_hub.data.row_format import EncodedRow, RowFormat
@@ -117,9 +111,9 @@ _HOMES = {
     "Continuity": "training_hub.parameters.groups",
     "Contradiction": "training_hub.parameters.resolution",
     "ControlReader": "training_hub.store.control",
-    "Conversation": "training_hub.data.formats",
+    "Conversation": "training_hub.data.examples",
     "DatasetError": "training_hub.errors",
-    "DatasetOptions": "training_hub.data.formats",
+    "DatasetOptions": "training_hub.data.options",
     "Derived": "training_hub.parameters.declaration",
     "Devices": "training_hub.backends.devices",
     "Encoded": "training_hub.data.encode",
@@ -138,7 +132,7 @@ _HOMES = {
     "Job": "training_hub.backends.job",
     "LORA_CONTRADICTIONS": "training_hub.parameters.lora",
     "LaunchPlan": "training_hub.launchers.plan",
-    "Message": "training_hub.data.formats",
+    "Message": "training_hub.data.examples",
     "MicroBatches": "training_hub.parameters.lora",
     "ModelError": "training_hub.errors",
     "ModelNotFoundError": "training_hub.errors",
@@ -158,7 +152,7 @@ _HOMES = {
     "RankCallbacks": "training_hub.worker.callbacks",
     "Report": "training_hub.data.prepare",
     "ResumeError": "training_hub.errors",
-    "RowError": "training_hub.data.formats",
+    "RowError": "training_hub.data.options",
     "RowFormat": "training_hub.data.row_format",
     "RowOrder": "training_hub.worker.progress",
     "Rows": "training_hub.data.prepare",
@@ -185,9 +179,9 @@ _HOMES = {
     "approximate": "training_hub.backends.translation",
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
-    "checked_messages": "training_hub.data.formats",
-    "checked_tools": "training_hub.data.formats",
-    "checked_turns": "training_hub.data.formats",
+    "checked_messages": "training_hub.data.messages",
+    "checked_tools": "training_hub.data.messages",
+    "checked_turns": "training_hub.data.messages",
     "data_directory": "training_hub.store.directory",
     "devices": "training_hub.backends.devices",
     "end_of_text": "training_hub.data.tokenizer",

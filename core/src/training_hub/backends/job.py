@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training_hub.data.check import DatasetSummary
-from training_hub.data.formats import DatasetOptions
+from training_hub.data.options import DatasetOptions
 from training_hub.parameters.groups import default_of
 from training_hub.store.checkpoints import Checkpoint, complete
 from training_hub.store.directory import RunDirectory, read_json, write_json

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from training_hub.backends.job import Job
 from training_hub.backends.translation import Translation
 from training_hub.data.check import DatasetSummary
-from training_hub.data.formats import DatasetOptions
+from training_hub.data.options import DatasetOptions
 from training_hub.parameters.groups import CALLERS_ALONE
 from training_hub.parameters.resolution import Parameters
 from training_hub.store.checkpoints import Checkpoint

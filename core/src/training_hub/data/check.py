@@ -6,8 +6,10 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 
+from training_hub.data.examples import IGNORED, Processed
 from training_hub.data.files import Row, dataset_file, read_rows
-from training_hub.data.formats import BUILTIN, IGNORED, DatasetOptions, Processed, RowError, convert, detect
+from training_hub.data.formats import BUILTIN, convert, detect
+from training_hub.data.options import DatasetOptions, RowError
 from training_hub.data.row_format import FormatChoice
 from training_hub.errors import DatasetError, DatasetNotFoundError
 

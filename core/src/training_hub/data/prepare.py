@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 from training_hub.data.check import DatasetSummary, check_dataset
 from training_hub.data.encode import Encoder, blocks
+from training_hub.data.examples import Document
 from training_hub.data.files import Place, read_rows
-from training_hub.data.formats import BUILTIN, DatasetOptions, Document, RowError, convert, detect
+from training_hub.data.formats import BUILTIN, convert, detect
+from training_hub.data.options import DatasetOptions, RowError
 from training_hub.data.row_format import EncodedRow, FormatChoice, RowFormat
 from training_hub.data.tokenizer import Tokenizer
 from training_hub.errors import DatasetError, ParameterError

@@ -12,7 +12,7 @@ from training_hub.errors import DatasetError
 
 if TYPE_CHECKING:
     from training_hub.data.encode import Encoder
-    from training_hub.data.formats import DatasetOptions
+    from training_hub.data.options import DatasetOptions
     from training_hub.data.tokenizer import Tokenizer
 
 logger = logging.getLogger("training_hub")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, NoReturn
 
-from training_hub.data.formats import REASONING, Conversation, Message, has_reasoning
+from training_hub.data.examples import REASONING, Conversation, Message, has_reasoning
 from training_hub.data.tokenizer import Tokenizer
 
 _MARKS = range(0xF0000, 0x10FFFE)  # private use: no template and hardly any text has them

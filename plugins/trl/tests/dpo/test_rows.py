@@ -11,7 +11,7 @@ from trl import DPOConfig, DPOTrainer
 
 from training_hub import SFTAlgorithm
 from training_hub.data import check_dataset, prepare
-from training_hub.data.formats import DatasetOptions
+from training_hub.data.options import DatasetOptions
 from training_hub.errors import DatasetError, ModelError
 from training_hub.plugins import discovery
 from training_hub.testing.toy import TEMPLATE

@@ -1,0 +1,209 @@
+"""The messages of a conversation and the tools it offers, checked one by one and brought to one form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NoReturn
+
+from training_hub.data.examples import REASONING, Message, has_reasoning
+from training_hub.data.files import parse_json
+from training_hub.data.options import RowError
+from training_hub.data.wording import kind_of, near, shown
+
+ROLES: Final = ("system", "developer", "user", "assistant", "tool")
+
+_OTHER_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "function": "tool"}
+
+_SHAREGPT_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "observation": "tool",
+    "tool": "tool",
+}
+
+
+def sharegpt_messages(value: object, field: str) -> list[Message]:
+    return [_sharegpt_message(turn, f"{field}[{number}]") for number, turn in enumerate(_list_of_turns(value, field))]
+
+
+def _sharegpt_message(turn: object, where: str) -> Message:
+    if not isinstance(turn, dict):
+        raise RowError(f"{where} is {kind_of(turn)}; expected {{'from': ..., 'value': ...}}")
+    source = turn.get("from")
+    value = turn.get("value")
+    if source == "function_call":
+        return {"role": "assistant", "content": "", "tool_calls": _function_calls(value, f"{where}.value")}
+    role = _SHAREGPT_ROLES.get(source) if isinstance(source, str) else None
+    if role is None:
+        known = (*_SHAREGPT_ROLES, "function_call")
+        raise RowError(f"{where}.from is {shown(source)}{near(source, known)}; expected one of {', '.join(known)}")
+    text = text_of(value, f"{where}.value")
+    if role == "assistant" and not text.strip():
+        raise RowError(f"{where}.value is empty; expected the assistant's text")
+    return {"role": role, "content": text}
+
+
+def _function_calls(value: object, where: str) -> list[Message]:
+    if isinstance(value, str):
+        value, problem = parse_json(value)
+        if problem:
+            raise RowError(f'{where} is not JSON ({problem}); expected {{"name": ..., "arguments": {{...}}}}')
+    return _tool_calls(value if isinstance(value, list) else [value], where)
+
+
+def checked_messages(value: object, field: str) -> list[Message]:
+    """The messages in a row's field, checked one by one and brought to one form.
+
+    Raises:
+        RowError: One is wrong; the error says which and how.
+    """
+    return [_message(item, f"{field}[{number}]") for number, item in enumerate(_list_of_turns(value, field))]
+
+
+def checked_turns(value: object, field: str) -> list[Message]:
+    """The turns in a row's field as messages: messages, or ShareGPT's `from` and `value`, as the first of them has.
+
+    Raises:
+        RowError: One is wrong; the error says which and how.
+    """
+    return sharegpt_messages(value, field) if is_sharegpt(value) else checked_messages(value, field)
+
+
+def _list_of_turns(value: object, field: str) -> list[object]:
+    if not isinstance(value, list):
+        raise RowError(f"{field!r} is {kind_of(value)}; expected a list of messages")
+    if not value:
+        raise RowError(f"{field!r} is empty; expected at least a user and an assistant message")
+    return value
+
+
+def _message(item: object, where: str) -> Message:
+    if not isinstance(item, dict):
+        raise RowError(f"{where} is {kind_of(item)}; expected {{'role': ..., 'content': ...}}")
+    role = item.get("role")
+    if role not in ROLES:
+        _refuse_role(role, where)
+    # Parquet writes null where a row lacks a key, so null and absent are one.
+    message: Message = {key: value for key, value in item.items() if value is not None}
+    if "function_call" in message:
+        raise RowError(f"{where} has the old 'function_call'; expected 'tool_calls': [{{'function': ...}}]")
+    for name in REASONING:
+        if name in message and not isinstance(message[name], str):
+            raise RowError(f"{where}.{name} is {kind_of(message[name])}; expected a text")
+    calls = message.get("tool_calls")
+    if calls is not None:
+        if not isinstance(calls, list):
+            raise RowError(f"{where}.tool_calls is {kind_of(calls)}; expected a list of calls")
+        if role != "assistant" and calls:
+            raise RowError(f"{where} has tool_calls and role {role!r}; expected them on an 'assistant' message only")
+        message["tool_calls"] = _tool_calls(calls, f"{where}.tool_calls")
+        if not calls:
+            del message["tool_calls"]
+    if "content" not in message and role == "assistant" and (calls or has_reasoning(message)):
+        # A template may join the content to a text, which None would break.
+        message["content"] = ""
+    message["content"] = text_of(message.get("content"), f"{where}.content")
+    if role == "assistant" and not (message["content"].strip() or calls or has_reasoning(message)):
+        raise RowError(f"{where} is an empty assistant turn; expected content or tool_calls")
+    return message
+
+
+def _refuse_role(role: object, where: str) -> NoReturn:
+    if role is None:
+        raise RowError(f"{where}.role is missing; expected one of {', '.join(ROLES)}")
+    meant = _OTHER_ROLES.get(role) if isinstance(role, str) else None
+    hint = f" (did you mean {meant!r}?)" if meant else near(role, ROLES)
+    raise RowError(f"{where}.role is {shown(role)}{hint}; expected one of {', '.join(ROLES)}")
+
+
+def _tool_calls(calls: list[Any], where: str) -> list[Message]:
+    return [_tool_call(call, f"{where}[{number}]") for number, call in enumerate(calls)]
+
+
+def _tool_call(call: object, where: str) -> Message:
+    if not isinstance(call, dict):
+        raise RowError(f"{where} is {kind_of(call)}; expected {{'function': {{'name': ..., 'arguments': {{...}}}}}}")
+    given = call.get("function")
+    function = call if given is None else given
+    if not isinstance(function, dict):
+        raise RowError(f"{where}.function is {kind_of(function)}; expected {{'name': ..., 'arguments': {{...}}}}")
+    name = function.get("name")
+    if not isinstance(name, str) or not name:
+        raise RowError(f"{where} has no function name; expected {{'function': {{'name': ..., 'arguments': {{...}}}}}}")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str) and arguments.strip():
+        arguments, problem = parse_json(arguments)
+        if problem:
+            raise RowError(f"{where}: the arguments of {name!r} are not JSON ({problem}); expected an object")
+    arguments = {} if arguments is None or arguments == "" else arguments
+    if not isinstance(arguments, dict):
+        raise RowError(f"{where}: the arguments of {name!r} are {kind_of(arguments)}; expected an object")
+    if given is None:
+        return {"type": "function", "function": {"name": name, "arguments": arguments}}
+    kept = {key: value for key, value in call.items() if value is not None}
+    rest = {key: value for key, value in function.items() if value is not None}
+    return {"type": "function", **kept, "function": {**rest, "arguments": arguments}}
+
+
+def checked_tools(row: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The tools that a row offers under `tools`, as a list or as JSON, checked one by one and brought to one form.
+
+    Raises:
+        RowError: One is wrong; the error says which and how.
+    """
+    tools = row.get("tools")
+    if isinstance(tools, str) and tools.strip():
+        tools, problem = parse_json(tools)
+        if problem:
+            raise RowError(f"'tools' is not JSON ({problem}); expected a list of tool definitions")
+    if tools is None or tools == "":
+        return ()
+    if not isinstance(tools, list):
+        raise RowError(f"'tools' is {kind_of(tools)}; expected a list of tool definitions")
+    return tuple(_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools))
+
+
+def calls_tools(messages: Iterable[Message]) -> bool:
+    return any("tool_calls" in message for message in messages)
+
+
+def _tool(tool: object, where: str) -> Message:
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(tool, dict) or not isinstance(name, str) or not name:
+        raise RowError(f"{where} has no function name; expected {{'type': 'function', 'function': {{'name': ...}}}}")
+    return tool if "function" in tool else {"type": "function", "function": tool}
+
+
+def text_of(value: object, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_part(part, f"{where}[{number}]") for number, part in enumerate(value))
+    raise RowError(f"{where} is {'missing' if value is None else kind_of(value) + ', not text'}; expected a text")
+
+
+def _part(part: object, where: str) -> str:
+    if not isinstance(part, dict):
+        raise RowError(f"{where} is {kind_of(part)}; expected {{'type': 'text', 'text': ...}}")
+    kind = part.get("type", "text")
+    text = part.get("text")
+    if kind != "text" or not isinstance(text, str):
+        raise RowError(f"{where} is not text (its type is {shown(kind)}); expected {{'type': 'text', 'text': ...}}")
+    return text
+
+
+def full_text(value: object, where: str) -> str:
+    text = text_of(value, where)
+    if not text.strip():
+        raise RowError(f"{where!r} is empty; expected the text to learn")
+    return text
+
+
+def is_sharegpt(turns: object) -> bool:
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return isinstance(first, dict) and "from" in first and "role" not in first
