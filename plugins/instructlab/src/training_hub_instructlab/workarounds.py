@@ -7,7 +7,8 @@ script runs; nothing happens on import.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,17 +86,17 @@ def keep_its_trackers_off() -> None:
         os.environ.pop(name, None)
 
 
-def stay_together() -> Callable[[], None]:
-    """Keep the process group when the framework's script ends, so that the ranks can meet once more. For 0.16.
-
-    Returns:
-        What ends it.
-    """
+@contextmanager
+def together() -> Iterator[None]:
+    """Keep the process group when the framework's script ends, so that the ranks can meet once more. For 0.16."""
     from torch import distributed
 
-    end: Callable[[], None] = distributed.destroy_process_group
+    end = distributed.destroy_process_group
     distributed.destroy_process_group = lambda *args, **kwargs: None
-    return end
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group = end
 
 
 def keep_the_tokenizer_as_it_is(trust_remote_code: bool) -> None:

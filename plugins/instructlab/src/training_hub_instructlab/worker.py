@@ -40,15 +40,12 @@ def train(job: Job) -> Outcome:
     workarounds.share_out_padded_rows_evenly()
     workarounds.validate_on(validation_file(job.data_directory))
     workarounds.take_part_in(loop)
-    part = workarounds.stay_together()
     # An empty list has the script make a CallbackManager, which is the loop.
     callbacks = serialize_callbacks_for_cli([])
     sys.argv = [SCRIPT, *command(arguments, job.arguments.get(MAIN, {})), f"--callbacks={callbacks}"]
-    with suppress(Stopped):
+    with workarounds.together(), suppress(Stopped):
         runpy.run_module(SCRIPT, run_name="__main__", alter_sys=True)
-    outcome = loop.end(loop.final_model())
-    part()
-    return outcome
+    return loop.end(loop.final_model())
 
 
 def training_arguments(given: Mapping[str, Any], rows: Rows) -> TrainingArgs:
@@ -62,5 +59,12 @@ def training_arguments(given: Mapping[str, Any], rows: Rows) -> TrainingArgs:
     return TrainingArgs(**arguments)
 
 
+def part() -> None:
+    """End the process group."""
+    from torch import distributed
+
+    distributed.destroy_process_group()
+
+
 if __name__ == "__main__":
-    run_worker(train)
+    run_worker(train, part)

@@ -24,10 +24,6 @@ def cache_directory(values: Mapping[str, Any]) -> Path:
     return rows_file(values, "train").with_suffix(".cache")
 
 
-STATES = "full_state"
-"""In a checkpoint: what training goes on from, beside the weights."""
-
-
 def state_directory(checkpoint: Path, step: int) -> Path:
-    """The framework's state in a checkpoint. It chooses the last name itself."""
-    return checkpoint / STATES / f"step_{step}"
+    """In a checkpoint: what training goes on from, beside the weights. The framework chooses the last name itself."""
+    return checkpoint / "full_state" / f"step_{step}"
