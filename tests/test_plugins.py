@@ -279,7 +279,7 @@ def test_a_backend_that_executes_something_else_says_so(package):
 def test_an_unknown_algorithm_names_the_plugins_that_could_not_be_searched(package):
     package("raises", "raise RuntimeError('no such driver')")
     with pytest.raises(AlgorithmNotFoundError, match="no such driver"):
-        create_algorithm("dpo")
+        create_algorithm("unheard_of")
 
 
 PAIRS = """
