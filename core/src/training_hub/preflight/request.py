@@ -134,7 +134,8 @@ def _space_for_all(parameters: Parameters, directory: RunDirectory, model: Model
 
 
 def _is_lora(parameters: Parameters) -> bool:
-    return "lora_r" in parameters
+    # An algorithm that trains either an adapter or all weights says which by `use_lora`.
+    return bool(parameters.get("use_lora", "lora_r" in parameters))
 
 
 def _adapter_only(parameters: Parameters) -> bool:
