@@ -47,27 +47,23 @@ def readmes() -> dict[Path, Mapping[str, Rule]]:
 
     sources = FrameworkSources()
     of_trl: dict[str, Rule] = {}
-    of_minitrainer: dict[str, Rule] = {}
     for name in ("lora_sft", "osft", "sft"):
         of_trl |= _in_order(trl.rules(name, PLAN, GPUS, LAUNCH, sources), name)
-    needed = {"model_path": "m", "data_path": "d", "ckpt_output_dir": "o"}
-    for name, own in (("sft", {}), ("osft", {"unfreeze_rank_ratio": 0.5})):
-        resolved = AlgorithmRegistry.get_algorithm(name).resolve({**needed, **own})
-        of_minitrainer |= _in_order(minitrainer.rules(resolved, GPUS, LAUNCH), name)
     return {
         ROOT / "plugins" / plugin / "README.md": rules
         for plugin, rules in {
             "trl": of_trl,
             "instructlab": _in_order(instructlab.rules(GPUS, LAUNCH), "sft"),
-            "minitrainer": of_minitrainer,
+            "minitrainer": _in_order(minitrainer.rules(GPUS, LAUNCH), "sft", "osft"),
             "unsloth": _in_order(unsloth.rules(PLAN, GPUS, LAUNCH, sources), "lora_sft"),
         }.items()
     }
 
 
-def _in_order(rules: Mapping[str, Rule], algorithm: str) -> dict[str, Rule]:
-    """The rules for the parameters of an algorithm, as it declares them; trackers' parameters have none."""
-    return {name: rules[name] for name in AlgorithmRegistry.get_algorithm(algorithm).declared() if name in rules}
+def _in_order(rules: Mapping[str, Rule], *algorithms: str) -> dict[str, Rule]:
+    """The rules for the parameters of algorithms, as these declare them; trackers' parameters have none."""
+    declared = [name for algorithm in algorithms for name in AlgorithmRegistry.get_algorithm(algorithm).declared()]
+    return {name: rules[name] for name in declared if name in rules}
 
 
 def with_table(readme: str, rules: Mapping[str, Rule]) -> str:

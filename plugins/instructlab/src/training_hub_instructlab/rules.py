@@ -28,6 +28,8 @@ Settings: TypeAlias = dict[str, tuple[Any, str]]
 
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup")
 """The schedulers that the framework's training script lets through."""
+SAME = ("model_path", "num_epochs", "learning_rate", "warmup_steps")
+"""Parameters whose argument has the same name."""
 MAIN = "main_ds"
 """The framework's training script; as the owner of an argument: an option that it has and `TrainingArgs` has not."""
 
@@ -35,10 +37,9 @@ MAIN = "main_ds"
 def rules(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
     """The table for `sft`, for the devices at hand and the processes that train."""
     saved = "the framework writes it, then it is moved to"
-    same = ("model_path", "num_epochs", "learning_rate", "warmup_steps")
     return {
         **hub_rules(plan),
-        **{name: exact(f"TrainingArgs.{name}") for name in same},
+        **{name: exact(f"TrainingArgs.{name}") for name in SAME},
         "ckpt_output_dir": Rule(
             "hub",
             "TrainingArgs.ckpt_output_dir",

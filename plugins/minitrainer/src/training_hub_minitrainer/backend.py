@@ -49,7 +49,7 @@ class MiniTrainerOSFTBackend(TorchrunBackend):
         sources = FrameworkSources()
         return translate(
             self.name,
-            rules(parameters, here, plan),
+            rules(here, plan),
             parameters,
             settings=settings(parameters),
             accepts=accepted(sources),

@@ -78,11 +78,6 @@ class Loop(FrameworkLoop):
         if act := getattr(self, hook_name, None):
             act()
 
-    @property
-    def epoch(self) -> float:
-        """As mini-trainer counts: the last step of an epoch is as long as the others."""
-        return self.progress.done / self.progress.steps_per_epoch
-
     def on_train_begin(self) -> None:
         given, context, loader = self._given, self.context, self.data_loader
         if resumed := self.job.resume_from:

@@ -23,40 +23,21 @@ from training_hub_minitrainer.layout import framework_directory, rows_file
 
 Settings = dict[str, tuple[Any, str]]
 
-
-def rules(parameters: Parameters, devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
-    """The table of an algorithm, for the devices at hand and the processes that train."""
-    own = {"sft": _sft, "osft": _osft}[parameters.algorithm]
-    return {**hub_rules(plan), **_common(devices, plan), **own()}
-
-
-def settings(parameters: Parameters) -> Settings:
-    """Arguments that change the result and that no parameter asks for by itself, each set on purpose."""
-    each_epoch = bool(parameters["validation_split"] and not parameters["validation_frequency"])
-    chosen: Settings = {
-        "TrainingArgs.data_path": (str(rows_file(parameters, "train")), "the tokens and labels of the rows"),
-        "TrainingArgs.osft": (decomposes(parameters), _why_osft(parameters)),
-        "TrainingArgs.validate_at_epoch": (each_epoch, "once an epoch where validation_frequency says nothing else"),
-    }
-    # Another trigger of the framework's own takes the place of the default one.
-    if parameters.backend_kwargs.keys() & {"min_samples_per_validation", "validate_at_final"}:
-        del chosen["TrainingArgs.validate_at_epoch"]
-    return chosen
+SAME = (
+    *("trust_remote_code", "max_tokens_per_gpu", "learning_rate", "beta1", "beta2", "eps", "checkpoint_at_epoch"),
+    *("validation_frequency", "save_best_val_loss", "val_loss_improvement_threshold"),
+)
+"""Parameters whose argument has the same name."""
 
 
-def _common(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
+def rules(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
+    """The table of both algorithms, for the devices at hand and the processes that train."""
     return {
-        **{
-            name: exact(f"TrainingArgs.{argument}")
-            for name, argument in {
-                "model_path": "model_name_or_path",
-                "num_epochs": "max_epochs",
-                "warmup_steps": "num_warmup_steps",
-                **{same: same for same in ("trust_remote_code", "max_tokens_per_gpu", "learning_rate")},
-                **{same: same for same in ("beta1", "beta2", "eps", "checkpoint_at_epoch", "validation_frequency")},
-                **{same: same for same in ("save_best_val_loss", "val_loss_improvement_threshold")},
-            }.items()
-        },
+        **hub_rules(plan),
+        **{name: exact(f"TrainingArgs.{name}") for name in SAME},
+        "model_path": exact("TrainingArgs.model_name_or_path"),
+        "num_epochs": exact("TrainingArgs.max_epochs"),
+        "warmup_steps": exact("TrainingArgs.num_warmup_steps"),
         "ckpt_output_dir": exact(
             "TrainingArgs.output_dir",
             lambda p: str(framework_directory(p)),
@@ -100,11 +81,7 @@ def _common(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
                 "resume", lambda: "with nnodes > 1 checkpoints hold the model alone" if plan.nodes > 1 else None
             ),
         ),
-    }
-
-
-def _sft() -> dict[str, Rule]:
-    return {
+        # Of sft alone.
         "save_samples": approximate(
             "TrainingArgs.min_samples_per_checkpoint",
             "counted from the last such checkpoint, not from the start, where a step does not end on a multiple",
@@ -117,11 +94,7 @@ def _sft() -> dict[str, Rule]:
             "the framework always shards weights, gradients and optimizer over all processes (FULL_SHARD)",
             refuse=lambda p: _no_fsdp(p["fsdp_options"] or {}),
         ),
-    }
-
-
-def _osft() -> dict[str, Rule]:
-    return {
+        # Of osft alone.
         "unfreeze_rank_ratio": exact(
             "TrainingArgs.osft_unfreeze_rank_ratio",
             note="at 0 one direction of each weight is trained; at 1 nothing is protected, and the weights are trained "
@@ -137,6 +110,20 @@ def _osft() -> dict[str, Rule]:
             "the framework always loads the model once, and decomposes weights one at a time, shared out over processes"
         ),
     }
+
+
+def settings(parameters: Parameters) -> Settings:
+    """Arguments that change the result and that no parameter asks for by itself, each set on purpose."""
+    each_epoch = bool(parameters["validation_split"] and not parameters["validation_frequency"])
+    chosen: Settings = {
+        "TrainingArgs.data_path": (str(rows_file(parameters, "train")), "the tokens and labels of the rows"),
+        "TrainingArgs.osft": (decomposes(parameters), _why_osft(parameters)),
+        "TrainingArgs.validate_at_epoch": (each_epoch, "once an epoch where validation_frequency says nothing else"),
+    }
+    # Another trigger of the framework's own takes the place of the default one.
+    if parameters.backend_kwargs.keys() & {"min_samples_per_validation", "validate_at_final"}:
+        del chosen["TrainingArgs.validate_at_epoch"]
+    return chosen
 
 
 def decomposes(parameters: Mapping[str, Any]) -> bool:

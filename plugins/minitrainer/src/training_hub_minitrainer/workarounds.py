@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +20,17 @@ def take_part_in(loop: Loop) -> None:
     go. The loop takes another manager as an argument, but `main` makes that one; and what the loop knows of the saves
     and validations so far, which belongs into a state to resume from, it keeps to itself.
     """
-    from mini_trainer import train as framework
+    from mini_trainer import train as module
 
-    real: Any = framework
-    train = real.train
+    framework: Any = module
+    train = framework.train
 
-    class Checkpointer(real.Checkpointer):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            loop.checkpointer = self
+    def noted(kind: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def make(**given: Any) -> Any:
+            setattr(loop, name, kind(**given))
+            return getattr(loop, name)
 
-    class ValidationScheduler(real.ValidationScheduler):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            loop.validation_scheduler = self
+        return make
 
     def take_part(**given: Any) -> None:
         loop.take(given)
@@ -42,7 +39,9 @@ def take_part_in(loop: Loop) -> None:
         # The processes part right after this.
         loop.leave()
 
-    real.Checkpointer, real.ValidationScheduler, real.train = Checkpointer, ValidationScheduler, take_part
+    framework.Checkpointer = noted(framework.Checkpointer, "checkpointer")
+    framework.ValidationScheduler = noted(framework.ValidationScheduler, "validation_scheduler")
+    framework.train = take_part
 
 
 class RowsFrom:
