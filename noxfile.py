@@ -185,9 +185,9 @@ def trackers(session: nox.Session) -> None:
 
 @nox.session
 def contract(session: nox.Session) -> None:
-    """Test the kit for plugin authors itself: each broken example fails just the check that it breaks."""
+    """Test the kit for plugin authors, what `new-plugin` writes, and the plugin that docs/plugins.md builds up."""
     with_framework(session, "trl")
-    test(session, "tests/contract")
+    test(session, "tests/contract", "tests/docs")
 
 
 @nox.session
@@ -204,6 +204,12 @@ def lint(session: nox.Session) -> None:
     session.run("pyright")
     session.run("python", "docs/blocks.py")
     session.run("python", "docs/generate.py", "--check")
+    written = Path(session.create_tmp()).absolute() / "new-plugin"
+    shutil.rmtree(written, ignore_errors=True)
+    session.run("training-hub", "new-plugin", "fresh", "--algorithm", f"--output-dir={written}", silent=True)
+    with session.chdir(written / "training-hub-fresh"):
+        session.run("ruff", "check", "--no-respect-gitignore", "--output-format=concise", ".")
+        session.run("mypy")
 
 
 def with_plugins_only(session: nox.Session) -> None:
