@@ -51,29 +51,29 @@ def load_model(job: Job) -> Any:
     return adapted(model, job) if "LoraConfig" in job.arguments else model
 
 
-def load_base(job: Job, parameter: str = "model_path") -> PreTrainedModel:
-    """A model as it is saved, in the form in which a job's base is held.
+def load_base(job: Job, other: str | None = None) -> PreTrainedModel:
+    """The base model of a job as it is saved, or another one in the form in which the base is held.
 
     Args:
         job: The job.
-        parameter: The parameter that says which one.
+        other: The other one's directory or id, as `reference_model` says it.
 
     Raises:
         ModelNotFoundError: It is neither here nor on the hub.
     """
-    path = job.parameters[parameter]
-    arguments = {**job.arguments["from_pretrained"], "pretrained_model_name_or_path": path}
+    arguments = dict(job.arguments["from_pretrained"])
     arguments["dtype"] = getattr(torch, arguments["dtype"])
-    if parameter != "model_path":
-        # A revision is one of the model that is trained.
-        arguments.pop("revision", None)
+    if other is not None:
+        # A revision is one of the base.
+        arguments = {**arguments, "pretrained_model_name_or_path": other, "revision": "main"}
     quantisation = job.arguments.get("BitsAndBytesConfig", {})
     if quantisation.get("load_in_4bit") or quantisation.get("load_in_8bit"):
         arguments["quantization_config"] = BitsAndBytesConfig(**quantisation)
     try:
         found: PreTrainedModel = AutoModelForCausalLM.from_pretrained(**arguments)
     except OSError as error:
-        raise ModelNotFoundError(f"{parameter}={path}: {error}") from error
+        said = f"model_path={job.parameters['model_path']}" if other is None else f"reference_model={other}"
+        raise ModelNotFoundError(f"{said}: {error}") from error
     return found
 
 

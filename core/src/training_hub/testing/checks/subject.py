@@ -40,6 +40,8 @@ class Subject:
     """By algorithm: what every run is given besides, such as another learning rate."""
     values: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """By parameter: what to try it with, itself included, where its type does not say a valid value."""
+    beside: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """By parameter: others that it needs to be valid, or to mean anything, where its algorithm takes them."""
     tolerance: ClassVar[float | None] = None
     """Largest difference of two losses that count as the same; by default 1e-3, and 2e-2 on a GPU, for bfloat16."""
     patience: ClassVar[float] = 60.0
@@ -155,7 +157,8 @@ class Subject:
         if parameter in cls.values:
             return [dict(cls.values[parameter])]
         declared = cls.algorithm(algorithm).declared()
-        beside = {name: value for name, value in COMPANIONS.get(parameter, {}).items() if name in declared}
+        companions = {**COMPANIONS.get(parameter, {}), **cls.beside.get(parameter, {})}
+        beside = {name: value for name, value in companions.items() if name in declared}
         default = cls.resolved(algorithm)[parameter]
         tried = []
         for value in candidates(declared[parameter], default):

@@ -113,9 +113,8 @@ _OF_ADAPTERS = (*Adapter.__annotations__, *Quantisation.__annotations__, "save_m
 
 
 def _adapters_alone(values: Mapping[str, Any]) -> str | None:
-    # Told by the origin where there is one: an adapter's parameter that somebody gave is meant to do something.
-    given = getattr(values, "given", lambda name: bool(values.get(name)))
-    named = [name for name in _OF_ADAPTERS if given(name) and values.get(name) is not False]
+    assert isinstance(values, Parameters)
+    named = [name for name in _OF_ADAPTERS if values[name] != values.declared[name].default]
     if values["use_lora"] or not named:
         return None
     return f"{', '.join(named)} without use_lora: all weights are trained; give use_lora=True to train an adapter"

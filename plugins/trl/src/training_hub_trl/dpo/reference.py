@@ -18,8 +18,8 @@ def check_reference(job: Job) -> None:
         ModelNotFoundError: It is neither here nor on the hub.
         ModelError: It has other tokens than the model.
     """
-    values = job.parameters
-    path, trust = values["reference_model"], values["trust_remote_code"]
+    values, path = job.parameters, _given(job)
+    trust = values["trust_remote_code"]
     if path is None:
         return
     try:
@@ -45,6 +45,12 @@ def load_reference(job: Job, model: Any) -> Any:
     Raises:
         ModelNotFoundError: `reference_model` cannot be loaded.
     """
-    if job.parameters["reference_model"]:
-        return load_base(job, "reference_model")
+    if (path := _given(job)) is not None:
+        return load_base(job, path)
     return None if job.parameters["use_lora"] else deepcopy(model)
+
+
+def _given(job: Job) -> str | None:
+    """The directory or id of the reference, where one is given."""
+    found: str | None = job.arguments.get("DPOTrainer", {}).get("ref_model")
+    return found
