@@ -60,7 +60,9 @@ class TRLBackend(TorchrunBackend):
             withheld={**withheld(here), **(dpo.WITHHELD if pairs else {})},
             types=ChainMap(*known.values()),
             unread=sources.unread,
-            problems=dpo.problems(parameters, set(known["LoraConfig"]) - set(known["DPOConfig"])) if pairs else (),
+            problems=dpo.problems(parameters, here, set(known["LoraConfig"]) - set(known["DPOConfig"]))
+            if pairs
+            else (),
             batches=batches,
             launch=plan,
         )

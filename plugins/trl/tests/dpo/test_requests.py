@@ -4,9 +4,10 @@ import pytest
 
 from training_hub import create_algorithm
 from training_hub.errors import ModelError, ModelNotFoundError, ParameterError
-from training_hub.plugin import FrameworkSources, devices
+from training_hub.plugin import Devices, FrameworkSources, devices
 from training_hub.plugins.registry import AlgorithmRegistry
 from training_hub_trl.arguments import types, withheld
+from training_hub_trl.dpo import rules
 from training_hub_trl.dpo.losses import Loss
 from training_hub_trl.dpo.rules import WITHHELD
 
@@ -106,6 +107,12 @@ def test_what_is_refused_beside_a_copy_of_the_reference_is_taken_with_one():
     translated(use_lora=True, init_lora_weights="pissa", reference_model="m").raise_for_refusals()
     translated(use_lora=True, lora_dropout=0.1, disable_dropout=False).raise_for_refusals()
     translated(loss_type="aot", micro_batch_size=16).raise_for_refusals()
+
+
+def test_a_trl_that_has_the_loss_for_gpus_alone_is_refused_without_one(monkeypatch):
+    monkeypatch.setattr(rules, "version", lambda name: "1.15.0")
+    assert "TRL 1.15.0 has this loss as a kernel for GPUs alone" in refusal()
+    assert not list(rules.problems(resolved(), Devices("cuda", 1), set()))
 
 
 def test_what_is_withheld_is_trls():

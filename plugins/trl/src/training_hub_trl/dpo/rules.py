@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
+
+from packaging.version import Version
 
 from training_hub.plugin import BatchPlan, Devices, FrameworkSources, Parameters, Rule, by_hub, exact, nearest, refused
 from training_hub_trl import lora_rules
@@ -112,11 +115,12 @@ def _sorts_part(parameters: Parameters, plan: BatchPlan) -> str | None:
     )
 
 
-def problems(parameters: Parameters, of_adapters: Set[str]) -> Iterator[str]:
+def problems(parameters: Parameters, devices: Devices, of_adapters: Set[str]) -> Iterator[str]:
     """What TRL would ignore, or refuse only once the model is loaded, of the frameworks' own arguments.
 
     Args:
         parameters: Those of the run, with further keywords.
+        devices: What is at hand.
         of_adapters: Further keywords that are arguments of an adapter.
     """
     given, named = parameters.backend_kwargs, losses(parameters)
@@ -124,6 +128,11 @@ def problems(parameters: Parameters, of_adapters: Set[str]) -> Iterator[str]:
     def wrong(name: str, why: str) -> str:
         return f"{name}={given[name]!r}{parameters.source(name)}: {why}"
 
+    if devices.kind != "cuda" and Version(installed := version("trl")) < Version("1.16"):
+        yield (
+            f"dpo: TRL {installed} has this loss as a kernel for GPUs alone, and there is {devices}: pip install "
+            f"'trl>=1.16'"
+        )
     if not parameters["use_lora"]:
         for name in of_adapters & given.keys():
             yield wrong(name, "it is an adapter's, and all weights are trained; give use_lora=True")
