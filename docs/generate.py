@@ -1,4 +1,4 @@
-"""Writes what follows from the code: docs/parameters.md, the table in each plugin's README, and the core's `api.pyi`.
+"""Writes what follows from the code: docs/parameters.md, tables in docs/dpo.md and the plugins' READMEs, and `api.pyi`.
 
 `--check` writes nothing, and says what is out of date. The plugins must be installed; their frameworks need not be.
 """
@@ -22,6 +22,7 @@ from training_hub.parameters.description import table
 ROOT = Path(__file__).parents[1]
 ALGORITHMS = ("sft", "osft", "lora_sft")
 STUB = ROOT / "core" / "src" / "training_hub" / "api.pyi"
+DPO = ROOT / "docs" / "dpo.md"
 BEGIN, END = "<!-- table: made by docs/generate.py -->", "<!-- end of table -->"
 GPUS = Devices("cuda", 2, ("GPU", "GPU"), bf16=True)
 PLAN = BatchPlan(16, 4, 2, 2)
@@ -49,6 +50,8 @@ def readmes() -> dict[Path, Mapping[str, Rule]]:
     of_trl: dict[str, Rule] = {}
     for name in ("lora_sft", "osft", "sft"):
         of_trl |= _in_order(trl.rules(name, PLAN, GPUS, LAUNCH, sources), name)
+    of_pairs = _in_order(trl.rules("dpo", PLAN, GPUS, LAUNCH, sources), "dpo")
+    of_trl |= {name: rule for name, rule in of_pairs.items() if name not in of_trl}
     return {
         ROOT / "plugins" / plugin / "README.md": rules
         for plugin, rules in {
@@ -66,17 +69,18 @@ def _in_order(rules: Mapping[str, Rule], *algorithms: str) -> dict[str, Rule]:
     return {name: rules[name] for name in declared if name in rules}
 
 
-def with_table(readme: str, rules: Mapping[str, Rule]) -> str:
-    """A README whose table is what the rules say."""
-    before, begun, rest = readme.partition(BEGIN)
+def with_table(page: Path, content: str) -> str:
+    """A page with another table."""
+    before, begun, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     if not begun:
-        raise ValueError(f"a plugin's README has no line {BEGIN}")
-    return f"{before}{BEGIN}\n\n{reference(rules)}\n{END}{rest.partition(END)[2]}"
+        raise ValueError(f"{page} has no line {BEGIN}")
+    return f"{before}{BEGIN}\n\n{content}\n{END}{rest.partition(END)[2]}"
 
 
 def main() -> int:
     pages = {ROOT / "docs" / "parameters.md": parameters(), STUB: stub(ALGORITHMS)}
-    pages |= {path: with_table(path.read_text(encoding="utf-8"), rules) for path, rules in readmes().items()}
+    pages[DPO] = with_table(DPO, table(AlgorithmRegistry.get_algorithm("dpo").declared()))
+    pages |= {path: with_table(path, reference(rules)) for path, rules in readmes().items()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if "--check" in sys.argv:

@@ -166,6 +166,13 @@ def test_every_form_of_a_conversation_is_taken(form, tokenizer, of_hub, of_trl):
     assert of_hub([SAME[form]], tokenizer) == of_trl([SAME["TRL's"]], tokenizer)
 
 
+def test_forms_may_be_mixed_in_a_file(tokenizer, of_hub, of_trl):
+    texts = {"prompt": "Q ", "chosen": "yes", "rejected": "no"}
+    expected = [of_trl([row], tokenizer)[0] for row in (texts, SAME["TRL's"])]
+    rows = [texts, SAME["ShareGPT"], texts, SAME["Alpaca"]]
+    assert of_hub(rows, tokenizer) == expected * 2
+
+
 def test_a_system_prompt_and_a_history_belong_to_the_prompt(tokenizer, of_hub):
     row = SAME["Alpaca"] | {"system": "Be short.", "history": [["One?", "Two."]]}
     [(prompt, *_)] = of_hub([row], tokenizer)
