@@ -13,8 +13,8 @@ import pytest
 from telling import STEPS, events_of
 
 from training_hub.errors import ParameterError
-from training_hub.store.events import read_events
 from training_hub.plugins.discovery import builtin_trackers
+from training_hub.store.events import read_events
 from training_hub.trackers import dispatch, feed, tracker
 from training_hub.trackers.config import check_trackers, configured
 from training_hub.trackers.tensorboard import TensorBoard
