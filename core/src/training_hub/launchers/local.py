@@ -73,6 +73,9 @@ for name in sys.argv[1:]:
 """
 
 
+_OF_SEVERAL = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID"})
+
+
 def not_found(plan: LaunchPlan, modules: Sequence[str]) -> dict[str, str]:
     """Modules that the processes of a plan would not find, each with the reason; none of them is run.
 
@@ -88,7 +91,9 @@ def not_found(plan: LaunchPlan, modules: Sequence[str]) -> dict[str, str]:
 
 
 def _environment(plan: LaunchPlan) -> dict[str, str]:
-    return {**os.environ, **plan.environment, CALLER: str(os.getpid())}
+    # A process that is none of several must not look like one, whatever a scheduler has set for others.
+    kept = {name: value for name, value in os.environ.items() if plan.torchrun or name not in _OF_SEVERAL}
+    return {**kept, **plan.environment, CALLER: str(os.getpid())}
 
 
 def _ends(log: Path) -> Path:

@@ -120,13 +120,15 @@ class CheckpointKeeper:
         if ended and self.job.parameters["save_final_checkpoint"]:
             if written is not None:
                 return self.take_final(written, step)
-            if last is not None and last.step == step:
-                return self.link_final(last.path, step)
+            # A run that is gone on from may have come to the end by itself.
+            source = last or self.job.resume_from
+            if source is not None and source.step == step:
+                return self.link_final(source.path, step)
         return last.path if last else None
 
     def last(self) -> Checkpoint | None:
-        """The newest complete checkpoint of the run; that which it goes on from where there is none yet."""
-        return newest(self.directory.path) or self.job.resume_from
+        """The newest complete checkpoint of the run; None where it has saved none."""
+        return newest(self.directory.path)
 
     def not_saved(self, step: int, error: Exception, needed: int) -> Exception:
         """The error to raise for one that came while a checkpoint was saved: a disk that is full gets its figures.

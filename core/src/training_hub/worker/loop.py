@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from training_hub.worker.checkpoints import CheckpointKeeper
 from training_hub.worker.control import orders_on_every_rank, set_learning_rate
 from training_hub.worker.finite import check_finite
 from training_hub.worker.progress import Progress, RowOrder
+from training_hub.worker.rank import rank, world_size
 from training_hub.worker.reporter import StepReporter
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class FrameworkLoop:
             ParameterError: A class of a callback that runs on all ranks cannot be imported here.
         """
         self.job = job
-        self.main = os.environ.get("RANK", "0") == "0"
+        self.main = rank() == 0
         """Whether this is rank 0."""
         self.callbacks = RankCallbacks(job)
         self.reporter = StepReporter(job, self.callbacks.events, writes=self.main)
@@ -101,7 +101,7 @@ class FrameworkLoop:
             rows=self.progress.rows,
             max_steps=self.max_steps,
             num_epochs=self.progress.num_epochs if by_epochs else None,
-            world_size=int(os.environ.get("WORLD_SIZE", "1")),
+            world_size=world_size(),
             effective_batch_size=self.progress.effective_batch_size,
             tokens=self.tokens or 0,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from training_hub.backends.job import Job
 from training_hub.store.outcome import Outcome
 from training_hub.worker.failure import recorded_failure
+from training_hub.worker.rank import rank
 
 
 def run_worker(train: Callable[[Job], Outcome | None], end: Callable[[], None] | None = None) -> None:
@@ -26,7 +26,7 @@ def run_worker(train: Callable[[Job], Outcome | None], end: Callable[[], None] |
     with recorded_failure(job.directory.logs):
         outcome = train(job)
         # A process that only prepares something has no outcome.
-        if outcome is not None and os.environ.get("RANK", "0") == "0":
+        if outcome is not None and rank() == 0:
             job.tell_unread()
             outcome.write(job.directory)
         if end is not None:
