@@ -56,6 +56,8 @@ def test_it_is_listed(made):
 
 @pytest.mark.slow
 def test_its_own_tests_pass(made):
+    if made.source.name == "training-hub-fresh":
+        pytest.skip("the one with an algorithm has the same backend, and more")
     ended = made.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short")
     assert ended.returncode == 0, ended.stdout + ended.stderr
     skipped = set(re.findall(r"^SKIPPED \[\d+\] [^:]+:\d+: (.*)$", ended.stdout, re.MULTILINE))

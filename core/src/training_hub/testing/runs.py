@@ -179,11 +179,13 @@ class Runs:
             "ckpt_output_dir": str(self.directory / place),
             **others,
         }
-        declared = subject.algorithm(algorithm).declared()
+        declared = subject.declared(algorithm)
         values = {name: value for name, value in values.items() if name in declared}
         values |= subject.needed(algorithm) | (dict(subject.parameters.get(algorithm, {})) if needed else {})
         if not issubclass(subject.kind(), FrameworkBackend):
             return values
+        if "nproc_per_node" in needed and "nproc_per_node" not in declared:
+            raise NotPossibleError(f"{algorithm} does not take nproc_per_node")
         if "nproc_per_node" in needed and (reason := subject.refusal(algorithm, values, "nproc_per_node")):
             raise NotPossibleError(f"{subject.backend} cannot train with two processes here: {reason}")
         for name in (*WELCOME, *welcome):

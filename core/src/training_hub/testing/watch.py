@@ -178,7 +178,9 @@ def _observe(watcher: _Watcher, backend: str, asked: Mapping[str, list[dict[str,
     packages.update(_packages_of(found.framework))
     # What the hub itself needs to translate is there before the backend's own work is watched.
     resolved = [
-        AlgorithmRegistry.get_algorithm(algorithm).resolve(values) for algorithm in asked for values in asked[algorithm]
+        AlgorithmRegistry.get_algorithm(algorithm).resolve(values, backend=found)
+        for algorithm in asked
+        for values in asked[algorithm]
     ]
     made = found()
     made.name = backend

@@ -4,6 +4,7 @@ import random
 from typing import Annotated, Required
 
 from annotated_types import Gt
+from typing_extensions import TypedDict
 
 from training_hub.plugin import (
     REQUIRED,
@@ -154,11 +155,18 @@ class Repeating(Algorithm):
     row_formats = ("contract_words",)
 
 
+class SweepParameters(TypedDict, total=False):
+    """Sweeping."""
+
+    sweep: Annotated[int, Gt(0), Param(3, "A number that is looked at.")]
+
+
 class OfItsOwn(Honest):
-    """Brings an algorithm of its own, with rows of its own."""
+    """Brings an algorithm of its own, with rows of its own, and a parameter of the backend's own."""
 
     algorithms = ("contract_repeating",)
-    done = {**DONE, "margin": exact("Loop.margin")}
+    parameters = SweepParameters
+    done = {**DONE, "margin": exact("Loop.margin"), "sweep": exact("Loop.sweep")}
     loop = "contract_example.loop:WordLoop"
 
 

@@ -86,7 +86,7 @@ class Subject:
         """Give a check each algorithm in turn, or each parameter of each."""
         names = self.checked_algorithms()
         if "parameter" in metafunc.fixturenames:
-            pairs = [(name, parameter) for name in names for parameter in self.algorithm(name).declared()]
+            pairs = [(name, parameter) for name in names for parameter in self.declared(name)]
             some: list[Any] = [pytest.param(*pair, id="-".join(pair)) for pair in pairs]
             metafunc.parametrize(("algorithm", "parameter"), some or [_unknown(2)])
         elif "algorithm" in metafunc.fixturenames:
@@ -118,6 +118,11 @@ class Subject:
         return AlgorithmRegistry.get_algorithm(name)
 
     @classmethod
+    def declared(cls, algorithm: str) -> dict[str, Parameter]:
+        """Every parameter of a run: the algorithm's, and the backend's own."""
+        return cls.algorithm(algorithm).declared(cls.kind())
+
+    @classmethod
     def made(cls) -> Backend:
         """An object of the entry point's class."""
         made = cls.kind()()
@@ -130,7 +135,7 @@ class Subject:
         given = cls.parameters.get(algorithm, {})
         return {
             name: given[name] if name in given else _first_value(cls, parameter)
-            for name, parameter in cls.algorithm(algorithm).declared().items()
+            for name, parameter in cls.declared(algorithm).items()
             if parameter.required and name not in PLACES
         }
 
@@ -143,7 +148,7 @@ class Subject:
 
     @classmethod
     def resolved(cls, algorithm: str, **values: Any) -> Parameters:
-        return cls.algorithm(algorithm).resolve({**PLACES, **cls.needed(algorithm), **values})
+        return cls.algorithm(algorithm).resolve({**PLACES, **cls.needed(algorithm), **values}, backend=cls.kind())
 
     @classmethod
     def translated(cls, algorithm: str, **values: Any) -> Translation:
@@ -156,7 +161,7 @@ class Subject:
         """What to try a parameter with: a value other than the default, and what it needs beside it. May be empty."""
         if parameter in cls.values:
             return [dict(cls.values[parameter])]
-        declared = cls.algorithm(algorithm).declared()
+        declared = cls.declared(algorithm)
         companions = {**COMPANIONS.get(parameter, {}), **cls.beside.get(parameter, {})}
         beside = {name: value for name, value in companions.items() if name in declared}
         default = cls.resolved(algorithm)[parameter]

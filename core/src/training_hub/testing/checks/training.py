@@ -179,7 +179,7 @@ class Training(Subject):
         found = trained.manifest
         expected = {"state": "completed", "algorithm": algorithm, "backend": self.backend}
         assert {name: found.get(name) for name in expected} == expected
-        declared = self.algorithm(algorithm).declared()
+        declared = self.declared(algorithm)
         shown = {name for name, parameter in declared.items() if not parameter.secret}
         assert found.get("parameters", {}).keys() == shown, "run.json does not name every parameter"
         assert found["parameters"]["learning_rate"] == {"value": trained.asked["learning_rate"], "origin": "call"}

@@ -21,7 +21,7 @@ class Translates(Subject):
     def test_defaults_are_not_refused(self, translates: None, algorithm: str) -> None:
         left_out = self.translated(algorithm)
         assert not left_out.problems, f"with nothing given: {_lines(left_out)}"
-        declared = self.algorithm(algorithm).declared()
+        declared = self.declared(algorithm)
         defaults = {
             name: parameter.default
             for name, parameter in declared.items()
@@ -32,7 +32,7 @@ class Translates(Subject):
 
     def test_every_parameter_has_one_item(self, translates: None, algorithm: str) -> None:
         found = [item.parameter for item in self.translated(algorithm).items]
-        declared = self.algorithm(algorithm).declared()
+        declared = self.declared(algorithm)
         assert not (missing := [name for name in declared if name not in found]), f"nothing is said of {missing}"
         assert not (twice := sorted({name for name in found if found.count(name) > 1})), f"several items: {twice}"
         assert not (others := [name for name in found if name not in declared]), f"nobody gave {others}"
@@ -64,7 +64,7 @@ class Translates(Subject):
         from training_hub.cli.plan import as_data, plan
 
         base = {**PLACES, **self.needed(algorithm)}
-        trials = [trial for name in self.algorithm(algorithm).declared() for trial in self.trials(algorithm, name)[:1]]
+        trials = [trial for name in self.declared(algorithm) for trial in self.trials(algorithm, name)[:1]]
         for trial in [{}, *trials]:
             values = {name: value for name, value in (base | trial).items() if name != "backend"}
             try:
@@ -84,7 +84,7 @@ class Translates(Subject):
 
     @pytest.mark.parametrize("meant", ["learning_rate", "num_epochs", "effective_batch_size"])
     def test_a_misspelt_name_is_refused_with_the_nearest(self, translates: None, algorithm: str, meant: str) -> None:
-        if meant not in self.algorithm(algorithm).declared():
+        if meant not in self.declared(algorithm):
             pytest.skip(f"{algorithm} has no {meant}")
         written = meant[:-1]
         problems = [problem for problem in _problems(self, algorithm, {written: 1}) if written in problem]

@@ -36,7 +36,7 @@ def stage_of(stages: dict[str, Stage], name: str) -> Stage:
 
 def _requests(subject: type[Subject], algorithm: str) -> list[dict[str, Any]]:
     base = {**PLACES, **subject.needed(algorithm)}
-    parameters = subject.algorithm(algorithm).declared()
+    parameters = subject.declared(algorithm)
     return [base, *(base | trial for name in parameters for trial in subject.trials(algorithm, name))]
 
 
