@@ -2,9 +2,11 @@
 
 import json
 import random
+from pathlib import Path
 
 import accelerate
 import pytest
+import trl
 from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import DPOConfig, DPOTrainer
@@ -121,6 +123,30 @@ def test_tools_and_arguments_of_the_template_are_heeded(model, of_hub, of_trl):
     assert prompts[1] == prompts[2] and prompts[1].startswith("TOOL f") and prompts[3].startswith("glad")
 
 
+def test_tokens_are_trls_own_by_real_templates(model, of_hub, of_trl):
+    rows = [
+        {"prompt": [user("q")], "chosen": [assistant("b")], "rejected": [assistant("c c")]},
+        {"prompt": [user("q"), assistant("r"), user("t")], "chosen": [assistant("b")], "rejected": [assistant(" c ")]},
+        {"prompt": [user("q")], "chosen": [assistant("<think>hm</think>b")], "rejected": [assistant("c")]},
+    ]
+    same = 0
+    for path in sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja")):
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer.chat_template = path.read_text()
+        try:
+            expected = of_trl(rows, tokenizer)
+        except Exception:
+            continue  # a template of another kind of model
+        if any(chosen == rejected for _, chosen, rejected in expected):
+            # One of a model that sees writes no content that is a text: TRL then learns from nothing.
+            with pytest.raises(DatasetError, match="'chosen' and 'rejected' are the same"):
+                of_hub(rows, tokenizer)
+            continue
+        assert of_hub(rows, tokenizer) == expected, path.name
+        same += 1
+    assert same > 20
+
+
 def test_the_end_of_a_prompt_that_no_answer_follows_is_left_out_with_a_warning(model, written, of_trl):
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = TEMPLATE.replace("<|assistant|>\n", "<|assistant|>\n<think></think>")
@@ -206,6 +232,7 @@ BAD = [
     (SAME["TRL's"] | {"chat_template_kwargs": [1]}, "'chat_template_kwargs' is no object"),
     (SAME["Alpaca"] | {"history": ["a"]}, "'history' is no list of [question, answer]"),
     (SAME["Alpaca"] | {"instruction": " ", "input": None}, "'instruction' is empty"),
+    (SAME["TRL's"] | {"images": ["a.png"]}, "'images' is there"),
     ({"messages": PROMPT + CHOSEN}, "a row of 'messages', which sft, osft and lora_sft learn from; call one of them"),
     (7, "the row is a number"),
 ]

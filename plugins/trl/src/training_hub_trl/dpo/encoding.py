@@ -60,7 +60,10 @@ def _pair(tokens: list[list[int]], place: object, encoder: Encoder) -> EncodedPa
     if not shared or not chosen or not rejected:
         raise DatasetError(f"{place}: as tokens, the prompt or an answer of it is empty; check its text.")
     if chosen == rejected:
-        raise DatasetError(f"{place}: as tokens, 'chosen' and 'rejected' are the same; expected two different answers.")
+        raise DatasetError(
+            f"{place}: as tokens, 'chosen' and 'rejected' are the same; expected two answers that differ once they "
+            f"are written."
+        )
     if shared < len(prompt):
         encoder.warn(
             "The end of a prompt is written otherwise where an answer follows, and is left out of what is learnt from: "

@@ -21,6 +21,7 @@ from training_hub_trl.dpo.pair import EncodedPair, Messages, Preference, shared_
 
 _SIDES = ("chosen", "rejected")
 _CONVERSATIONS = ("messages", "conversations", "conversation")
+_MEDIA = ("image", "images", "videos", "audios")
 _MISNAMED_PROMPTS = ("question", "query", "input", "problem", "context")
 
 
@@ -37,6 +38,9 @@ class PreferenceFormat(RowFormat):
         for side in _SIDES:
             if row.get(side) is None:
                 raise RowError(f"{side!r} is missing; expected an answer, as a text or as messages")
+        for name in _MEDIA:
+            if row.get(name):
+                raise RowError(f"{name!r} is there, and only text is learnt from; leave such rows out")
         found = _texts(row) if _is_text(row) else _conversation(row)
         if found.chosen == found.rejected:
             raise RowError("'chosen' and 'rejected' are the same; expected two different answers")
