@@ -12,7 +12,7 @@ import pytest
 from training_hub import AlgorithmRegistry, FrameworkBackend, TrainingHubCallback, TrainingHubContext, TrainingResult
 from training_hub.backends.translation import Translation, by_hub, translate
 from training_hub.launchers.plan import LaunchPlan
-from training_hub.store.checkpoints import place, seal
+from training_hub.store.checkpoints import checkpoint_path, seal
 from training_hub.store.control import ControlReader
 from training_hub.store.events import SCHEMA, EventLog
 from training_hub.worker.callbacks import RankCallbacks
@@ -59,13 +59,13 @@ class Counting(FrameworkBackend):
             if orders.stop and step < self.steps:
                 ranks.events.emit("stop", step=step, reason=control_reader.reason)
                 ranks.end(last)
-                return TrainingResult(place(directory.path, step), last, self.name, directory.path)
+                return TrainingResult(checkpoint_path(directory.path, step), last, self.name, directory.path)
         directory.final.mkdir()
         ranks.end(last)
         return TrainingResult(directory.final, last, self.name, directory.path)
 
     def save(self, run: Any, events: EventLog, step: int) -> None:
-        saved = place(run.directory.path, step)
+        saved = checkpoint_path(run.directory.path, step)
         saved.mkdir()
         (saved / "weights").write_text(str(step))
         seal(saved, step, resumable=True)

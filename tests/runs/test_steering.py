@@ -11,7 +11,7 @@ import pytest
 from training_hub import TrainingHubCallback, sft
 from training_hub.errors import CallbackError, OutputDirectoryError, ResumeError, RunFormatError
 from training_hub.execution.dispatch import QUEUE
-from training_hub.store.checkpoints import SEAL, checkpoints, complete, make_room, newest, place, seal
+from training_hub.store.checkpoints import SEAL, checkpoint_path, checkpoints, complete, make_room, newest, seal
 from training_hub.store.events import EventLog, live_events, read_events
 
 
@@ -194,7 +194,7 @@ def test_a_stopped_run_goes_on_where_it_was_stopped(job, stop_at):
     # As a crash leaves them: a line cut off, a checkpoint without its seal, one that has lost a file.
     with (out / "events.jsonl").open("a") as stream:
         stream.write('{"event": "step", "step": 399')
-    torn, hollow = place(out, 398), place(out, 399)
+    torn, hollow = checkpoint_path(out, 398), checkpoint_path(out, 399)
     torn.mkdir()
     (torn / "weights").write_text("398")
     hollow.mkdir()
@@ -275,23 +275,23 @@ def test_a_place_that_holds_no_run(job, tmp_path, resume):
 
 def test_a_checkpoint_of_another_size_than_its_seal_says_is_not_complete(tmp_path):
     for step in (1, 2):
-        place(tmp_path, step).mkdir()
-        (place(tmp_path, step) / "weights").write_text("12345")
-        seal(place(tmp_path, step), step, resumable=True, tokens=7)
-    assert complete(place(tmp_path, 2)).facts == {"tokens": 7}
-    (place(tmp_path, 2) / "weights").write_text("123")
+        checkpoint_path(tmp_path, step).mkdir()
+        (checkpoint_path(tmp_path, step) / "weights").write_text("12345")
+        seal(checkpoint_path(tmp_path, step), step, resumable=True, tokens=7)
+    assert complete(checkpoint_path(tmp_path, 2)).facts == {"tokens": 7}
+    (checkpoint_path(tmp_path, 2) / "weights").write_text("123")
     assert newest(tmp_path).step == 1
 
 
 def test_room_is_made_by_complete_checkpoints_alone(tmp_path):
     for step in (1, 2, 3, 4):
-        place(tmp_path, step).mkdir()
-        (place(tmp_path, step) / "weights").write_text("x")
+        checkpoint_path(tmp_path, step).mkdir()
+        (checkpoint_path(tmp_path, step) / "weights").write_text("x")
         if step != 4:
-            seal(place(tmp_path, step), step, resumable=True)
+            seal(checkpoint_path(tmp_path, step), step, resumable=True)
     make_room(tmp_path, 1, spared={1})
     assert [found.step for found in checkpoints(tmp_path)] == [1, 3]
-    assert place(tmp_path, 4).exists() and not (place(tmp_path, 4) / SEAL).exists()
+    assert checkpoint_path(tmp_path, 4).exists() and not (checkpoint_path(tmp_path, 4) / SEAL).exists()
 
 
 def test_a_line_after_one_that_was_cut_off_is_read(tmp_path):

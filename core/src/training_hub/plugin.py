@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     from training_hub.store.figure import Figure
     from training_hub.store.outcome import Outcome
     from training_hub.store.result import TrainingResult
-    from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
+    from training_hub.trackers.tracker import TrackedRun, Tracker, TrackerOutcome
     from training_hub.worker.callbacks import RankCallbacks
     from training_hub.worker.checkpoints import CheckpointKeeper
     from training_hub.worker.control import orders_on_every_rank, set_learning_rate
@@ -143,7 +143,6 @@ _HOMES = {
     "Parameter": "training_hub.parameters.declaration",
     "ParameterError": "training_hub.errors",
     "Parameters": "training_hub.parameters.resolution",
-    "Place": "training_hub.trackers.tracker",
     "Prepared": "training_hub.data.prepare",
     "Pretraining": "training_hub.parameters.groups",
     "Progress": "training_hub.worker.progress",
@@ -166,6 +165,7 @@ _HOMES = {
     "Tokenizer": "training_hub.data.tokenizer",
     "Torchrun": "training_hub.parameters.groups",
     "TorchrunBackend": "training_hub.backends.torchrun",
+    "TrackedRun": "training_hub.trackers.tracker",
     "Tracker": "training_hub.trackers.tracker",
     "TrackerOutcome": "training_hub.trackers.tracker",
     "TrainingFailedError": "training_hub.errors",
@@ -270,7 +270,6 @@ __all__ = [
     "Parameter",
     "ParameterError",
     "Parameters",
-    "Place",
     "Prepared",
     "Pretraining",
     "Progress",
@@ -293,6 +292,7 @@ __all__ = [
     "Tokenizer",
     "Torchrun",
     "TorchrunBackend",
+    "TrackedRun",
     "Tracker",
     "TrackerOutcome",
     "TrainingFailedError",

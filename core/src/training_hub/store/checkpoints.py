@@ -30,7 +30,7 @@ class Checkpoint:
     """What the backend noted for itself."""
 
 
-def place(run: Path, step: int) -> Path:
+def checkpoint_path(run: Path, step: int) -> Path:
     """Where the checkpoint of a step lies."""
     return run / f"checkpoint-{step}"
 

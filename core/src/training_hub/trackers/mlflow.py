@@ -15,7 +15,7 @@ from training_hub.parameters.declaration import Param
 from training_hub.store.events import Event, moment
 from training_hub.store.redaction import without_credentials
 from training_hub.trackers import payload
-from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
+from training_hub.trackers.tracker import TrackedRun, Tracker, TrackerOutcome
 
 _SILENT = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 _CONNECT_SECONDS = 10.0
@@ -69,7 +69,7 @@ class MLflow(Tracker):
             return f"nobody answers there: {error}; start the server, or give the address of another one"
         return None
 
-    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> Place:
+    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> TrackedRun:
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
@@ -87,7 +87,7 @@ class MLflow(Tracker):
             for first in range(0, len(given), _PARAMETERS):
                 self._client.log_batch(self._id, params=given[first : first + _PARAMETERS])
         page = f"{without_credentials(uri).rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{self._id}"
-        return Place(self._id, page if uri.startswith("http") else f"run {self._id} in {uri}")
+        return TrackedRun(self._id, page if uri.startswith("http") else f"run {self._id} in {uri}")
 
     def receive(self, events: Sequence[Event]) -> None:
         from mlflow.entities import Metric

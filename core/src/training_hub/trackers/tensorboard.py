@@ -12,7 +12,7 @@ from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import FilePath
 from training_hub.store.events import Event, moment, whole
 from training_hub.trackers import payload
-from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
+from training_hub.trackers.tracker import TrackedRun, Tracker, TrackerOutcome
 
 _LANGUAGES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".txt": "", ".log": ""}
 
@@ -49,7 +49,7 @@ class TensorBoard(Tracker):
         # The program may go elsewhere while it trains.
         self._given = Path(settings["tensorboard_log_dir"]).absolute()
 
-    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> Place:
+    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> TrackedRun:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         directory = earlier or str(self._directory(manifest))
@@ -59,7 +59,7 @@ class TensorBoard(Tracker):
         self._text("parameters", "\n".join(["| parameter | value |", "|---|---|", *rows]))
         self._session_start(parameters)
         self._writer.flush()
-        return Place(directory, directory)
+        return TrackedRun(directory, directory)
 
     def receive(self, events: Sequence[Event]) -> None:
         from tensorboard.compat.proto import event_pb2, summary_pb2

@@ -14,7 +14,7 @@ from training_hub.store.events import Event
 
 
 @dataclass(frozen=True)
-class Place:
+class TrackedRun:
     """Where a run is found in a tracking system."""
 
     id: str
@@ -97,7 +97,7 @@ class Tracker(ABC):
         return None
 
     @abstractmethod
-    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> Place:
+    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> TrackedRun:
         """Open the run and record its parameters.
 
         Args:

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 from training_hub.parameters.declaration import Param
 from training_hub.store.events import Event
 from training_hub.trackers import payload
-from training_hub.trackers.tracker import Place, Tracker, TrackerOutcome
+from training_hub.trackers.tracker import TrackedRun, Tracker, TrackerOutcome
 
 FINISH_SECONDS = 25.0
 """How long the client may upload at the end; what is left stays on disk for `wandb sync`."""
@@ -56,7 +56,7 @@ class WeightsAndBiases(Tracker):
             return None
         return "there is no API key: run `wandb login`, or set WANDB_API_KEY, or WANDB_MODE=offline"
 
-    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> Place:
+    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> TrackedRun:
         import wandb
 
         self._run = wandb.init(
@@ -78,7 +78,7 @@ class WeightsAndBiases(Tracker):
         self._run.define_metric("*", step_metric="step")
         self._counts_alike = self._run.settings.mode != "shared"
         self._reached = self._run.step if earlier and self._counts_alike else 0
-        return Place(self._run.id, self._run.url or f"{self._run.settings.sync_dir} (upload it by `wandb sync`)")
+        return TrackedRun(self._run.id, self._run.url or f"{self._run.settings.sync_dir} (upload it by `wandb sync`)")
 
     def receive(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -12,7 +12,7 @@ from typing import Any
 
 from training_hub.backends.job import Job
 from training_hub.errors import TrainingFailedError
-from training_hub.store.checkpoints import SEAL, Checkpoint, complete, make_room, newest, place, seal
+from training_hub.store.checkpoints import SEAL, Checkpoint, checkpoint_path, complete, make_room, newest, seal
 from training_hub.store.directory import size
 from training_hub.worker.reporter import StepReporter
 
@@ -38,13 +38,13 @@ class CheckpointKeeper:
         """The lowest validation loss so far, where a checkpoint of it is asked for."""
         self.best_step: int | None = facts.get("best_step")
 
-    def place(self, step: int) -> Path:
+    def path(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""
-        return place(self.directory.path, step)
+        return checkpoint_path(self.directory.path, step)
 
     def is_complete(self, step: int) -> bool:
         """Whether the checkpoint of a step is complete already."""
-        return complete(self.place(step)) is not None
+        return complete(self.path(step)) is not None
 
     def improved(self, loss: float, step: int) -> bool:
         """Take a validation loss; whether `save_best_val_loss` asks for a checkpoint of the best one, and this is it.
@@ -62,7 +62,7 @@ class CheckpointKeeper:
 
     def adopt(self, written: Path, step: int) -> Path:
         """Move what the framework wrote, on the same file system, to its place. It does not count before `complete`."""
-        target = self.place(step)
+        target = self.path(step)
         # Left by a run that had come further than what it was resumed from.
         if target.exists():
             (target / SEAL).unlink(missing_ok=True)
@@ -79,7 +79,7 @@ class CheckpointKeeper:
             **facts: What the backend notes for itself, for a run that is resumed from it; plain data.
         """
         found = seal(
-            self.place(step), step, resumable=resumable, **{"best": self.best, "best_step": self.best_step, **facts}
+            self.path(step), step, resumable=resumable, **{"best": self.best, "best_step": self.best_step, **facts}
         )
         self.reporter.saved(step, found.path)
         if self.limit:
@@ -141,7 +141,7 @@ class CheckpointKeeper:
         free = self.directory.free()
         if free >= needed and getattr(error, "errno", None) != errno.ENOSPC:
             return error
-        shutil.rmtree(self.place(step), ignore_errors=True)
+        shutil.rmtree(self.path(step), ignore_errors=True)
         return TrainingFailedError(
             f"the checkpoint of step {step} could not be saved: no space left on device; it needs about "
             f"{size(needed)}, and {self.directory.path} had {size(free)} left. Older checkpoints are as they were"

@@ -202,7 +202,7 @@ class Loop(FrameworkLoop):
 
     def _save_state(self) -> None:
         given, context, step = self._given, self.context, self.progress.done
-        place = state_directory(self.keeper.place(step), step).parent
+        place = state_directory(self.keeper.path(step), step).parent
         writer = FullStateCheckpointer(str(place), distributed.get_rank(), distributed.get_world_size())
         validations = vars(self.validation_scheduler).items()
         writer.save(

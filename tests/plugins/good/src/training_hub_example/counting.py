@@ -106,7 +106,7 @@ def count(job: Job) -> Outcome:
         if orders.stop and step < rounds:
             reporter.stopped(step, control.reason)
             callbacks.end(reporter.final())
-            return Outcome(keeper.place(step), reporter.final())
+            return Outcome(keeper.path(step), reporter.final())
     job.directory.final.mkdir()
     (job.directory.final / "votes.txt").write_text(str(rounds), encoding="utf-8")
     reporter.saved(rounds, job.directory.final)
@@ -115,6 +115,6 @@ def count(job: Job) -> Outcome:
 
 
 def _save(job: Job, keeper: CheckpointKeeper, step: int) -> None:
-    keeper.place(step).mkdir(exist_ok=True)
-    (keeper.place(step) / "votes.txt").write_text(str(step), encoding="utf-8")
+    keeper.path(step).mkdir(exist_ok=True)
+    (keeper.path(step) / "votes.txt").write_text(str(step), encoding="utf-8")
     keeper.complete(step, resumable=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from typing_extensions import TypedDict
 
-from training_hub.plugin import FilePath, Param, Place, Tracker, TrackerOutcome
+from training_hub.plugin import FilePath, Param, TrackedRun, Tracker, TrackerOutcome
 
 
 class NotebookParameters(TypedDict, total=False):
@@ -25,9 +25,9 @@ class Notebook(Tracker):
     switch: ClassVar[str] = "notebook_file"
     variables: ClassVar[Mapping[str, str]] = {"notebook_file": "NOTEBOOK_FILE"}
 
-    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> Place:
+    def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> TrackedRun:
         self._file = Path(self.settings["notebook_file"])
-        return Place(str(self._file), str(self._file))
+        return TrackedRun(str(self._file), str(self._file))
 
     def receive(self, events: Sequence[dict[str, Any]]) -> None:
         with self._file.open("a", encoding="utf-8") as lines:
