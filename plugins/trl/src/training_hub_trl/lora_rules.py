@@ -91,8 +91,8 @@ def micro_batches(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "gradient_accumulation_steps": by_hub("part of the effective batch, see there"),
         "flash_attention": exact(
             "from_pretrained.attn_implementation",
-            lambda p: "flash_attention_2" if p["flash_attention"] else "sdpa",
-            note="by default PyTorch's own attention (SDPA)",
+            lambda p: {True: "flash_attention_2", False: "sdpa", None: None}[p["flash_attention"]],
+            note="by default as transformers does for the model: PyTorch's own attention (SDPA) where it has that",
             refuse=when("flash_attention", lambda: flash_attention(devices)),
         ),
         "sample_packing": approximate(
