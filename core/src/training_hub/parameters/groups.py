@@ -163,7 +163,7 @@ class Callbacks(TypedDict, total=False):
 
 
 class Continuity(TypedDict, total=False):
-    """SignalHandler and resumption."""
+    """Interruption and resumption."""
 
     resume: Annotated[
         bool | FilePath,
