@@ -59,12 +59,5 @@ def training_arguments(given: Mapping[str, Any], rows: Rows) -> TrainingArgs:
     return TrainingArgs(**arguments)
 
 
-def part() -> None:
-    """End the process group."""
-    from torch import distributed
-
-    distributed.destroy_process_group()
-
-
 if __name__ == "__main__":
-    run_worker(train, part)
+    run_worker(train)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,18 +81,5 @@ def _saves_final(values: Mapping[str, Any]) -> bool:
     return bool(values["save_final_checkpoint"] and values.get("save_model", True))
 
 
-def part() -> None:
-    """End the processes together, once what came of training is written."""
-    from accelerate import PartialState
-
-    processes = PartialState()
-    processes.wait_for_everyone()
-    processes.destroy_process_group()
-    # All is written. A process that takes PyTorch apart may be aborted by one of its threads (seen once: 2.13, gloo).
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    run_worker(train, end=part)
+    run_worker(train)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from training_hub.plugin import Job, Outcome, TrainingFailedError, run_worker
-from training_hub_trl.worker import part
 from training_hub_trl.worker import train as train_with_trl
 
 
@@ -76,4 +75,4 @@ def _alone() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    run_worker(train, end=part)
+    run_worker(train)

@@ -258,10 +258,5 @@ def train(job):
     return getattr(__import__(module, fromlist=[name]), name)(job).run()
 
 
-def part():
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 if __name__ == "__main__":
-    run_worker(train, part)
+    run_worker(train)
