@@ -82,14 +82,18 @@ BROKEN = {
         GOOD.replace("hooks = 1", "hooks = 0"),
         "was written for hook version 0; this training-hub speaks version 1",
     ),
-    "silent": (GOOD.replace("training_hub_hooks = 1", ""), "names no training_hub_hooks"),
+    "silent": (GOOD.replace("training_hub_hooks = 1", ""), "its author writes `training_hub_hooks = 1`"),
+    "unmarked": (
+        GOOD + "    def training_hub_algorithms(): return []\n",
+        "has the function training_hub_algorithms without @hookimpl",
+    ),
     "misnamed": (GOOD.replace('"NAME"', '"other"'), "brings no backend of its entry point's name, 'misnamed'"),
-    "typo": (GOOD.replace("training_hub_backends", "training_hub_backend"), "unknown hook"),
+    "typo": (GOOD.replace("training_hub_backends", "training_hub_backend"), "(did you mean 'training_hub_backends'?)"),
     "wrong": (GOOD.replace('"NAME": B', '"NAME": dict'), "something else than a Backend class for 'wrong'"),
     "aborts": (GOOD.replace("return {", "raise BaseException('y'); return {"), "fails in its hooks: BaseException: y"),
     "hooked": (GOOD.replace("return {", "raise KeyError('x'); return {"), "fails in its hooks: KeyError"),
     "argument": (GOOD.replace("training_hub_backends()", "training_hub_backends(hub)"), "Argument(s) {'hub'}"),
-    "newhook": (GOOD + "    @hookimpl\n    def training_hub_soup(): return 1\n", "unknown hook 'training_hub_soup'"),
+    "newhook": (GOOD + "    @hookimpl\n    def training_hub_soup(): return 1\n", "the hook training_hub_soup, which"),
     "shadow": (
         GOOD + "    @hookimpl\n    def training_hub_commands(): return {'train': print}\n",
         "brings the command 'train', which is the hub's own",
@@ -149,6 +153,57 @@ BROKEN = {
     "formless": (
         GOOD + "    @hookimpl\n    def training_hub_row_formats(): return [int]\n",
         "something else than a RowFormat",
+    ),
+    "nameless": (
+        GOOD
+        + "    from training_hub.plugin import RowFormat\n    class F(RowFormat):\n"
+        + "        def recognises(self, row, options): return True\n        convert = encode = recognises\n"
+        + "    @hookimpl\n    def training_hub_row_formats(): return [F()]\n",
+        "brings a row format without a name: give F one",
+    ),
+    "again": (
+        GOOD
+        + """
+    from typing import Annotated
+    from training_hub.plugin import Algorithm, Essentials, Param, Schedule
+    class Own(Essentials, Schedule, total=False):
+        num_epochs: Annotated[float, Param(0.5, "A weight.")]
+    class A(Algorithm):
+        name, parameters, row_formats = "mine", Own, ("messages",)
+    @hookimpl
+    def training_hub_algorithms(): return [A]
+""",
+        "Own: Schedule declares the parameter num_epochs, which is declared again",
+    ),
+    "sibling": (
+        GOOD
+        + """
+    from typing import Annotated
+    from typing_extensions import TypedDict
+    from training_hub.plugin import Algorithm, Essentials, Param, Schedule
+    class Options(TypedDict, total=False):
+        num_epochs: Annotated[float, Param(0.5, "A weight.")]
+    class Own(Essentials, Schedule, Options, total=False): ...
+    class A(Algorithm):
+        name, parameters, row_formats = "mine", Own, ("messages",)
+    @hookimpl
+    def training_hub_algorithms(): return [A]
+""",
+        "Own: Schedule declares the parameter num_epochs, which is declared again",
+    ),
+    "stranger": (
+        GOOD
+        + """
+    from typing import Annotated
+    from training_hub.plugin import Algorithm, Essentials, Param
+    class Own(Essentials, total=False):
+        num_epochs: Annotated[float, Param(0.5, "A weight.")]
+    class A(Algorithm):
+        name, parameters, row_formats = "mine", Own, ("messages",)
+    @hookimpl
+    def training_hub_algorithms(): return [A]
+""",
+        "the parameter num_epochs is declared twice",
     ),
     "trackless": (
         GOOD + "    @hookimpl\n    def training_hub_trackers(): return [int]\n",
@@ -282,6 +337,24 @@ def test_an_unknown_algorithm_names_the_plugins_that_could_not_be_searched(packa
         create_algorithm("unheard_of")
 
 
+def test_a_backend_that_does_not_name_the_algorithm_that_recommends_it_is_not_said_to_be_missing(package):
+    package(
+        "unnamed",
+        GOOD
+        + """
+    from training_hub import SFTAlgorithm
+    class A(SFTAlgorithm):
+        name, recommended_backends = "its-sft", ("unnamed",)
+    @hookimpl
+    def training_hub_algorithms(): return [A]
+""",
+    )
+    with pytest.raises(
+        BackendNotFoundError, match="unnamed: installed, and the `algorithms` of its backend do not name"
+    ):
+        create_algorithm("its-sft")
+
+
 PAIRS = """
     from training_hub.plugin import Algorithm, Essentials, RowFormat, hookimpl
     training_hub_hooks = 1
@@ -376,3 +449,15 @@ def test_an_algorithm_without_what_the_hub_needs_is_refused_when_it_is_registere
     ):
         with pytest.raises(TypeError, match=said):
             AlgorithmRegistry.register_algorithm("mine", broken)
+
+
+def test_of_two_plugins_with_one_algorithm_the_second_is_left_out_and_refused_when_named(package):
+    package("alpha", PAIRS.replace("RECOGNISES", "return True").replace("learns-NAME", "learns-both"))
+    package(
+        "beta",
+        PAIRS.replace("RECOGNISES", "return True").replace("learns-NAME", "learns-both")
+        + GOOD.replace('("sft",)', '("learns-both",)'),
+    )
+    assert "brings the algorithm 'learns-both', which plugin 'alpha' (package-alpha 1.0) brings too" in reason("beta")
+    with pytest.raises(PluginError, match="'learns-both', which plugin 'alpha' .* brings too: uninstall one of them"):
+        create_algorithm("learns-both", "beta")

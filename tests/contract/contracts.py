@@ -57,6 +57,15 @@ class TestOfItsOwn(Quick):
         return words(20)
 
 
+class TestKeepsAFigureToItself(Quick):
+    backend = "KeepsAFigureToItself"
+    unchecked: ClassVar = {"first loss of contract_promising": "nothing here measures it"}
+
+    @classmethod
+    def rows(cls, algorithm):
+        return words(20)
+
+
 class TestWaitsForTheDead(Quick):
     backend = "WaitsForTheDead"
     patience = 5.0

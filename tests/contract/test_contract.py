@@ -100,6 +100,7 @@ MESSAGES = {
     "WritesAFile": r"(?s)translate\(\) writes:.*broken\.py",
     "NamesAFigureAnotherWay": r"grad_norm of each step: \[None",
     "KnowsNoNearestName": "without the nearest name, 'learning_rate'",
+    "KeepsAFigureToItself": "contract_promising declares the figures surprise, and no event has them",
     "SavesHalfOfTheWeights": "weights are missing",
     "LeavesADirectory": "it was refused, and left or changed",
     "TrainsAtAConstantRate": "run.json says lr_scheduler='cosine'",

@@ -112,6 +112,17 @@ def merged(*several: Mapping[str, Parameter]) -> dict[str, Parameter]:
     return found
 
 
+def _refuse_another(parameters: type, base: type) -> None:
+    """Refuse what says of a parameter of `base` something else than `base` does."""
+    hints = get_type_hints(parameters, include_extras=True)
+    for name, hint in get_type_hints(base, include_extras=True).items():
+        if hints[name] != hint:
+            raise TypeError(
+                f"{parameters.__name__}: {base.__name__} declares the parameter {name}, which is declared again with "
+                "another type, default or help; give it another name, or its default in the algorithm's `defaults`"
+            )
+
+
 @cache
 def _declared(parameters: type) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
@@ -120,6 +131,7 @@ def _declared(parameters: type) -> dict[str, Parameter]:
         if isinstance(base, type) and hasattr(base, "__total__"):
             found |= _declared(base)
             inherited |= base.__annotations__.keys()
+            _refuse_another(parameters, base)
     title = (inspect.getdoc(parameters) or parameters.__name__).splitlines()[0].rstrip(".")
     hints = get_type_hints(parameters, include_extras=True)
     for name in parameters.__annotations__:

@@ -244,10 +244,8 @@ def _load(plugin: Plugin) -> LoadedPlugin:
         raise
     except BaseException as error:
         raise refuse(f"fails on import: {type(error).__name__}: {error}", error) from error
-    written = getattr(module, "training_hub_hooks", None)
-    if written != hookspecs.VERSION:
-        said = f"was written for hook version {written}" if written is not None else "names no training_hub_hooks"
-        raise refuse(f"{said}; this training-hub speaks version {hookspecs.VERSION}: install a matching release")
+    if problem := hookspecs.problem(module):
+        raise refuse(problem)
     try:
         _register(plugin, module)
         found = _collected(plugin)
@@ -333,6 +331,11 @@ def _problem(found: LoadedPlugin) -> str | None:
     for name, form in found.row_formats.items():
         if not isinstance(form, RowFormat):
             return f"returns something else than a RowFormat for {name!r}"
+        if not isinstance(getattr(form, "name", None), str):
+            return f"brings a row format without a name: give {type(form).__name__} one"
+    for tracker in found.trackers.values():
+        if not isinstance(getattr(tracker, "name", None), str):
+            return f"brings a tracker without a name: give {tracker.__name__} one"
     for name, command in found.commands.items():
         if not callable(command):
             return f"returns something else than a function for the command {name!r}"
@@ -356,6 +359,10 @@ def _conflict(found: LoadedPlugin, own: LoadedPlugin) -> str | None:
         shared = [declared(tracker.parameters, {}) for tracker in (*own.trackers.values(), *found.trackers.values())]
         for algorithm in known.values():
             merged(declared(algorithm.parameters, algorithm.defaults), *shared)
+        common = [declared(algorithm.parameters, {}) for algorithm in own.algorithms.values()]
+        for algorithm in found.algorithms.values():
+            for each in common:
+                merged(each, declared(algorithm.parameters, {}))
         for backend in found.backends.values():
             if backend.parameters is None:
                 continue

@@ -18,10 +18,14 @@ know is marked `@hookimpl(optionalhook=True)`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pluggy
+
+from training_hub.errors import nearest
 
 if TYPE_CHECKING:
     from training_hub.algorithms.base import Algorithm
@@ -71,3 +75,32 @@ def training_hub_demo() -> Callable[..., None]:  # type: ignore[empty-body]
 
     It is called with `output_dir: Path` and `say: Callable[[str], None]`, which prints a line.
     """
+
+
+def problem(module: ModuleType) -> str | None:
+    """Why the hooks of a plugin's module cannot be called; None where they can."""
+    written = getattr(module, "training_hub_hooks", None)
+    if written is None:
+        return (
+            f"names no training_hub_hooks: its author writes `training_hub_hooks = {VERSION}`, the version of hooks "
+            f"that it is for, in {module.__name__}"
+        )
+    if written != VERSION:
+        return (
+            f"was written for hook version {written}; this training-hub speaks version {VERSION}: install a matching "
+            "release"
+        )
+    known = [name for name, each in globals().items() if hasattr(each, "training_hub_spec")]
+    functions = {name: getattr(module, name) for name in dir(module) if name.startswith("training_hub_")}
+    for name, function in functions.items():
+        if not inspect.isroutine(function):
+            continue
+        marked = getattr(function, "training_hub_impl", None)
+        if marked is None:
+            return f"has the function {name} without @hookimpl: nothing would call it"
+        if name not in known and not marked["optionalhook"]:
+            return (
+                f"has the hook {name}, which this training-hub does not know{nearest(name, known)}; one that "
+                "only newer releases know is marked @hookimpl(optionalhook=True)"
+            )
+    return None

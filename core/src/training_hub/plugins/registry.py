@@ -139,6 +139,11 @@ class AlgorithmRegistry:
         if registered := cls._backends.get((algorithm_name, backend_name)):
             return registered
         if backend_name in discovery.installed():
+            # For an algorithm that a plugin brings all are loaded, and of two with one name the second is left out.
+            if algorithm_name not in discovery.builtin_algorithms() and (
+                left_out := discovery.loadable()[1].get(backend_name)
+            ):
+                raise left_out
             found = discovery.load(backend_name).backends.get(backend_name)
         else:
             found = _brought_by_another_entry(backend_name)

@@ -76,7 +76,7 @@ def select(algorithm: str, backend: str | None = None) -> Choice:
         if name in broken:
             passed.append((name, str(broken[name])))
         elif name not in here:
-            passed.append((name, "not installed"))
+            passed.append((name, _absence(algorithm, name)))
         else:
             try:
                 candidate = _able(algorithm, name)
@@ -118,6 +118,12 @@ def _able(algorithm: str, name: str) -> Backend:
     if not availability.available:
         raise BackendUnavailableError(availability.reason)
     return backend
+
+
+def _absence(algorithm: str, name: str) -> str:
+    if name in discovery.installed():
+        return f"installed, and the `algorithms` of its backend do not name {algorithm!r}"
+    return "not installed"
 
 
 def _choice(backend: Backend, reason: str, passed_over: tuple[tuple[str, str], ...] = ()) -> Choice:

@@ -15,6 +15,7 @@ from training_hub.plugin import (
     Checkpoints,
     Continuity,
     Essentials,
+    Figure,
     FrameworkBackend,
     LaunchPlan,
     Param,
@@ -153,6 +154,19 @@ class Repeating(Algorithm):
     name = "contract_repeating"
     parameters = RepeatingParameters
     row_formats = ("contract_words",)
+
+
+class PromisingParameters(Essentials, Schedule, Checkpoints, Callbacks, Continuity, total=False):
+    """Promising: one process is all that it trains with."""
+
+
+class Promising(Algorithm):
+    """Learns the same, and declares a figure."""
+
+    name = "contract_promising"
+    parameters = PromisingParameters
+    row_formats = ("contract_words",)
+    figures = (Figure("surprise", "nats a word"),)
 
 
 class SweepParameters(TypedDict, total=False):

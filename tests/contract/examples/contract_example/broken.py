@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from contract_example.backend import DONE, Honest, HonestTwo
+from contract_example.backend import DONE, Honest, HonestTwo, OfItsOwn
 from training_hub.plugin import Availability, Rule, TrainingFailedError, UserError, exact, run_first
 
 CAUGHT_BY = {}
@@ -232,6 +232,11 @@ class TrainsOnFewerRowsThanItSays(Loops):
 @caught_by("test_each_step_has_the_agreed_figures")
 class NamesAFigureAnotherWay(Loops):
     pass
+
+
+@caught_by("test_the_algorithms_own_figures_are_reported")
+class KeepsAFigureToItself(OfItsOwn):
+    algorithms = ("contract_promising",)
 
 
 @caught_by("test_each_step_has_the_agreed_figures")

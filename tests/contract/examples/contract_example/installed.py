@@ -41,6 +41,15 @@ def training_hub_backends():
     return {"NAME": CLASS}
 """
 
+FIGURES = """
+
+@hookimpl
+def training_hub_algorithms():
+    from contract_example.backend import Promising
+
+    return [Promising]
+"""
+
 ALGORITHMS = """
 
 @hookimpl
@@ -67,7 +76,7 @@ def install(place: Path) -> None:
     for name in NAMES:
         if name == NOT_INSTALLED:
             continue
-        text = MODULE + (ALGORITHMS if name == "OfItsOwn" else "")
+        text = MODULE + {"OfItsOwn": ALGORITHMS, "KeepsAFigureToItself": FIGURES}.get(name, "")
         if name in MODULES:
             _, (old, new) = MODULES[name]
             text = text.replace(old, new) if old else text

@@ -79,12 +79,11 @@ class Processes(Subject):
 def _with_most_processes(
     runs: Runs, algorithm: str, place: str, values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], int]:
-    for processes in (2, 1):
-        try:
-            return runs.asked(algorithm, {**values, "num_epochs": 1, "nproc_per_node": processes}, {}, place), processes
-        except NotPossibleError:
-            continue
-    raise AssertionError("one process is always possible")
+    shorter = {**values, "num_epochs": 1}
+    try:
+        return runs.asked(algorithm, {**shorter, "nproc_per_node": 2}, {}, place), 2
+    except NotPossibleError:
+        return runs.asked(algorithm, shorter, {}, place), 1
 
 
 def _names_weights(said: str, weights: Path) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from training_hub.backends.base import FrameworkBackend
 from training_hub.backends.batches import BatchPlan
 from training_hub.backends.job import NEVER_READ
+from training_hub.plugins.registry import AlgorithmRegistry
 from training_hub.store.result import TrainingResult
 from training_hub.testing.checks.schedule import expected_rates
 from training_hub.testing.checks.subject import LEARN_ROWS, Subject, run_of, trainable
@@ -76,9 +77,13 @@ class Training(Subject):
         if expected is None:
             pytest.skip(f"{algorithm}: give what its first loss must be in `first_loss` of the test class")
         found = run_of(runs, algorithm, "whole")
-        assert found.losses[0] == pytest.approx(expected, abs=self.same_loss()), (
-            "all rows are in the one step, so its loss is the base model's, in nats a trained token: a mean over all "
-            "trained tokens of the step, not a mean of micro-batches' means, and nothing else added"
+        first = found.losses[0]
+        assert first == pytest.approx(expected, abs=self.same_loss()), (
+            f"all rows are in the one step, whose loss is {first}, and the base model's is {expected}, in nats a "
+            "trained token: a mean over all trained tokens of the step, not a mean of micro-batches' means, and "
+            "nothing else added"
+            if algorithm in LEARN_ROWS
+            else f"all rows are in the one step, whose loss is {first}, and `first_loss` says {expected}"
         )
 
     def test_the_effective_batch_is_exact(self, trained: Trained, algorithm: str) -> None:
@@ -119,6 +124,15 @@ class Training(Subject):
         if "lr_scheduler" in trained.asked:
             assert rates == pytest.approx([peak] * len(rates)), f"learning_rate, asked to be constant: {rates}"
         assert 0 < max(rates) <= peak * (1 + 1e-6), f"learning_rate: {rates}"
+
+    def test_the_algorithms_own_figures_are_reported(self, trained: Trained, algorithm: str) -> None:
+        told = {name for event in (*trained.steps, *trained.of_kind("validation")) for name in event}
+        figures = AlgorithmRegistry.get_algorithm(algorithm).figures
+        missing = [each.name for each in figures if not told & {each.name, each.of_validation().name}]
+        assert not missing, (
+            f"{algorithm} declares the figures {', '.join(missing)}, and no event has them; where validations alone "
+            "have one, let the runs validate, by `parameters` of the test class"
+        )
 
     def test_a_checkpoint_is_loaded_by_transformers_alone(
         self, trained: Trained, measured: dict[Path, Measured]
