@@ -143,7 +143,7 @@ def _facts(run: RunRecord) -> Iterator[tuple[str, str | Text]]:
     for own in own_figures(manifest.own_figures, history):
         yield own.figure.label, values_text(own)
     if tokens := history.steps.last("tokens"):
-        yield "trained tokens", count_text(tokens)
+        yield "tokens", count_text(tokens)
     if checkpoint := manifest.text("checkpoint"):
         yield "model", checkpoint
     for part in ("data", "git", "machine"):

@@ -83,7 +83,7 @@ def _outcomes(runs: Sequence[RunRecord]) -> dict[str, list[Any]]:
         "last loss": [run.history.steps.last("loss") for run in runs],
         "lowest validation loss": [entry[1] if entry else None for entry in best],
         "at step": [entry[0] if entry else None for entry in best],
-        "trained tokens": [_whole(run.history.steps.last("tokens")) for run in runs],
+        "tokens": [_whole(run.history.steps.last("tokens")) for run in runs],
         "seconds": [run.history.seconds for run in runs],
         **_own_outcomes(runs),
     }

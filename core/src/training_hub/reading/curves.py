@@ -16,7 +16,7 @@ from training_hub.store.figure import LOSS, Figure
 Against: TypeAlias = Literal["steps", "tokens", "time"]
 
 _COLUMNS = {"steps": "steps", "tokens": "tokens", "time": "seconds"}
-TITLES = {"steps": "step", "tokens": "trained tokens", "time": "training time, {unit}"}
+TITLES = {"steps": "step", "tokens": "tokens", "time": "training time, {unit}"}
 EMA = 0.9
 """The weight of what came before where smoothing is asked for without one."""
 

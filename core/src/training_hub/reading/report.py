@@ -89,7 +89,7 @@ def _tiles(run: RunRecord) -> Iterator[tuple[str, str]]:
     if history.reached is not None:
         yield "steps", f"{history.reached}/{history.max_steps}" if history.max_steps else str(history.reached)
     if (tokens := history.steps.last("tokens")) and math.isfinite(tokens):
-        yield "trained tokens", count_text(tokens)
+        yield "tokens", count_text(tokens)
     if history.seconds:
         yield "in training", duration_text(history.seconds)
     if run.start:

@@ -126,7 +126,7 @@ class Training(Subject):
         assert 0 < max(rates) <= peak * (1 + 1e-6), f"learning_rate: {rates}"
 
     def test_the_algorithms_own_figures_are_reported(self, trained: Trained, algorithm: str) -> None:
-        told = {name for event in (*trained.steps, *trained.of_kind("validation")) for name in event}
+        told = {name for event in (*trained.steps, *trained.of_kind("eval")) for name in event}
         figures = AlgorithmRegistry.get_algorithm(algorithm).figures
         missing = [each.name for each in figures if not told & {each.name, each.of_validation().name}]
         assert not missing, (
