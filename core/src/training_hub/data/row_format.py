@@ -50,7 +50,11 @@ class RowFormat(ABC):
 
     @abstractmethod
     def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
-        """Whether a row has this form, told from its keys. A row that is merely wrong in it is recognised."""
+        """Whether a row has this form, told from its keys.
+
+        A row that is merely wrong in it is recognised, also one that lacks a key: `convert` says what is wrong. Of the
+        forms that one algorithm takes, only one may recognise a row.
+        """
 
     @abstractmethod
     def convert(self, row: dict[str, Any], options: DatasetOptions) -> Any:
