@@ -48,6 +48,11 @@ class TestAbsent(Quick):
     unchecked: ClassVar = {"training": "there is no quantum computer here"}
 
 
+class TestIsSilentlyUnavailable(Quick):
+    backend = "IsSilentlyUnavailable"
+    unchecked: ClassVar = {"training": "it says so, if not why"}
+
+
 class TestOfItsOwn(Quick):
     backend = "OfItsOwn"
     unchecked: ClassVar = {"first loss of contract_repeating": "nothing here measures it"}

@@ -158,7 +158,7 @@ class Runs:
         if kind == "ranks":
             notes = self.directory / f"{algorithm}-notes"
             notes.mkdir()
-            asked["callbacks"] = RankNotes(str(notes), stops=True)
+            asked["callbacks"] = RankNotes(str(notes), stops="stop" in self.subject.kind().controls)
         result = self.train(algorithm, asked)
         directory = Path(asked["ckpt_output_dir"])
         return Trained(asked, directory, result, tuple(read_events(directory / "events.jsonl")))

@@ -176,16 +176,16 @@ def _observe(watcher: _Watcher, backend: str, asked: Mapping[str, list[dict[str,
     with watcher.stage("load"):
         found = discovery.load(backend).backends[backend]
     packages.update(_packages_of(found.framework))
+    made = found()
+    made.name = backend
+    with watcher.stage("availability"):
+        made.availability()
     # What the hub itself needs to translate is there before the backend's own work is watched.
     resolved = [
         AlgorithmRegistry.get_algorithm(algorithm).resolve(values, backend=found)
         for algorithm in asked
         for values in asked[algorithm]
     ]
-    made = found()
-    made.name = backend
-    with watcher.stage("availability"):
-        made.availability()
     if not isinstance(made, FrameworkBackend):
         return
     with watcher.stage("translate"):

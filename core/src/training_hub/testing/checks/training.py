@@ -49,9 +49,8 @@ class Training(Subject):
         assert losses[-1] < losses[0] - least, f"from step to step: {losses}"
 
     def test_the_rates_are_those_of_the_schedule_in_a_run_of_defaults(
-        self, translates: None, runs: Runs, algorithm: str
+        self, trained: Trained, runs: Runs, algorithm: str
     ) -> None:
-        trainable(type(self), algorithm)
         found = run_of(runs, algorithm, "defaults")
         values = {name: entry["value"] for name, entry in found.manifest["parameters"].items()}
         rates = [event.get("learning_rate") for event in found.steps]
