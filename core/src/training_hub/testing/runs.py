@@ -158,7 +158,10 @@ class Runs:
         if kind == "ranks":
             notes = self.directory / f"{algorithm}-notes"
             notes.mkdir()
-            asked["callbacks"] = RankNotes(str(notes), stops="stop" in self.subject.kind().controls)
+            backend = self.subject.kind()
+            asked["callbacks"] = RankNotes(
+                str(notes), stops=issubclass(backend, FrameworkBackend) and "stop" in backend.controls
+            )
         result = self.train(algorithm, asked)
         directory = Path(asked["ckpt_output_dir"])
         return Trained(asked, directory, result, tuple(read_events(directory / "events.jsonl")))
