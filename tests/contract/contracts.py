@@ -62,13 +62,9 @@ class TestOfItsOwn(Quick):
         return words(20)
 
 
-class TestKeepsAFigureToItself(Quick):
+class TestKeepsAFigureToItself(TestOfItsOwn):
     backend = "KeepsAFigureToItself"
     unchecked: ClassVar = {"first loss of contract_promising": "nothing here measures it"}
-
-    @classmethod
-    def rows(cls, algorithm):
-        return words(20)
 
 
 class TestWaitsForTheDead(Quick):

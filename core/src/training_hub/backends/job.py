@@ -18,14 +18,11 @@ NEVER_READ = "translated for the framework, and read by nothing that trains, so 
 """How the warning of `Job.tell_unread` begins."""
 
 
-class JobParameters(Mapping[str, Any]):
-    """The parameters' values by their names. One that the algorithm does not take has the hub's default."""
+class _Values(Mapping[str, Any]):
+    """Values by their names, where looking one up does more than a dictionary does; the rest is as there."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = dict(values)
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name] if name in self._values else default_of(name, self)
 
     def __contains__(self, name: object) -> bool:
         return name in self._values
@@ -37,26 +34,24 @@ class JobParameters(Mapping[str, Any]):
         return len(self._values)
 
 
-class Arguments(Mapping[str, Any]):
+class JobParameters(_Values):
+    """The parameters' values by their names. One that the algorithm does not take has the hub's default."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name] if name in self._values else default_of(name, self)
+
+
+class Arguments(_Values):
     """Arguments of one class or function of the framework, which know whether anybody has read them."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
+        super().__init__(values)
         self.unread = set(self._values)
         """Names that nobody has read yet."""
 
     def __getitem__(self, name: str) -> Any:
         self.unread.discard(name)
         return self._values[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
 
     def __repr__(self) -> str:
         return repr(self._values)

@@ -187,10 +187,9 @@ def formats_of(algorithm: str, names: Iterable[str]) -> FormatChoice:
             f"the algorithm {algorithm!r} learns from rows of {', '.join(map(repr, missing))}, and no plugin that "
             f"loads brings that row format; there are {', '.join(every)}"
         )
+    known = algorithms().values()
     takers = {
-        name: tuple(kind.name for kind in algorithms().values() if name in kind.row_formats)
-        for name in every
-        if name not in wanted
+        name: tuple(kind.name for kind in known if name in kind.row_formats) for name in every if name not in wanted
     }
     others = {name: (every[name], by) for name, by in takers.items() if by}
     return FormatChoice(tuple(every[name] for name in wanted), others)

@@ -8,7 +8,6 @@ an event, which the caller's process obeys.
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubCont
 from training_hub.callbacks.handler import KINDS, CallbackHandler
 from training_hub.callbacks.serialization import deserialized
 from training_hub.store.events import EventLog
+from training_hub.worker.rank import process_group
 from training_hub.worker.texts import broadcast_text, gather_texts
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class RankCallbacks:
         """
         if not self.callbacks:
             return
-        rank, count = _place()
+        group = process_group()
+        rank, count = (group.get_rank(), group.get_world_size()) if group else (0, 1)
         self._several, self._device = count > 1, device
         here = replace(self._context, rank=rank, world_size=count, is_main_process=rank == 0)
         self._hooks = CallbackHandler(self.callbacks, replace(here, model=model, tokenizer=tokenizer), self._failed)
@@ -164,15 +165,3 @@ class _Asking:
     def taken(self) -> str:
         found, self.told = self.told, []
         return "\n".join(json.dumps(entry) for entry in found)
-
-
-def _place() -> tuple[int, int]:
-    """This process' rank, and how many there are."""
-    # Without torch there is no group, and no need to import it.
-    if "torch" not in sys.modules:
-        return 0, 1
-    from torch import distributed
-
-    if not distributed.is_initialized():
-        return 0, 1
-    return distributed.get_rank(), distributed.get_world_size()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from training_hub.errors import import_failure, in_one_line
 from training_hub.store.lock import end_with_caller
+from training_hub.worker.rank import rank
 
 
 @contextlib.contextmanager
@@ -21,15 +21,14 @@ def recorded_failure(logs: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        rank = os.environ.get("RANK", "0")
         importing = import_failure(error)
         record = {
-            "rank": int(rank),
+            "rank": rank(),
             "time": time.time(),
             "type": type(error).__name__,
             "message": str(error),
             "traceback": traceback.format_exc(),
             "import": in_one_line(importing) if importing else None,
         }
-        (logs / f"rank-{rank}.error.json").write_text(json.dumps(record), encoding="utf-8")
+        (logs / f"rank-{rank()}.error.json").write_text(json.dumps(record), encoding="utf-8")
         raise

@@ -13,7 +13,7 @@ from typing import NoReturn
 from training_hub.backends.job import Job
 from training_hub.store.outcome import Outcome
 from training_hub.worker.failure import recorded_failure
-from training_hub.worker.rank import rank
+from training_hub.worker.rank import process_group, rank
 
 
 def run_worker(train: Callable[[Job], Outcome | None]) -> NoReturn:
@@ -33,15 +33,10 @@ def run_worker(train: Callable[[Job], Outcome | None]) -> NoReturn:
         if outcome is not None and rank() == 0:
             job.tell_unread()
             outcome.write(job.directory)
-        _part()
+        if group := process_group():
+            group.barrier()
+            group.destroy_process_group()
     _leave()
-
-
-def _part() -> None:
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
-        distributed.destroy_process_group()
 
 
 def _leave() -> NoReturn:

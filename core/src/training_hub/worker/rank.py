@@ -1,4 +1,4 @@
-"""This process' place among those that torchrun started, told before they have met.
+"""This process' place among those that torchrun started, told before they have met, and the group once they have.
 
 A scheduler may have set RANK and WORLD_SIZE for a process that is none of several.
 """
@@ -6,6 +6,8 @@ A scheduler may have set RANK and WORLD_SIZE for a process that is none of sever
 from __future__ import annotations
 
 import os
+import sys
+from types import ModuleType
 
 
 def rank() -> int:
@@ -16,3 +18,11 @@ def rank() -> int:
 def world_size() -> int:
     """How many processes train, on all nodes."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def process_group() -> ModuleType | None:
+    """`torch.distributed`, where the processes have met; None where there is no group, and then torch stays away."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed
