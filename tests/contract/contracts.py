@@ -10,6 +10,14 @@ from contract_example.backend import words
 
 from training_hub.plugins import discovery
 from training_hub.testing import BackendContract
+from training_hub.testing.checks.bad_input import BadInput
+from training_hub.testing.checks.continuity import Continuity
+from training_hub.testing.checks.coverage import Coverage
+from training_hub.testing.checks.metadata import Metadata
+from training_hub.testing.checks.processes import Processes
+from training_hub.testing.checks.purity import Purity
+from training_hub.testing.checks.training import Training
+from training_hub.testing.checks.translation import Translates
 from training_hub.testing.reference import measure
 from training_hub.testing.runs import make_toy
 
@@ -24,7 +32,7 @@ def one_toy(tmp_path_factory):
     return make_toy(tmp_path_factory.mktemp("toy"))
 
 
-class Quick(BackendContract):
+class OneToy:
     """With one toy for all, and measured in this process; both are only quicker."""
 
     @pytest.fixture(scope="class")
@@ -35,6 +43,29 @@ class Quick(BackendContract):
     @classmethod
     def measure(cls, toy, models, directory):
         return measure(toy.model, toy.rows, models)
+
+
+class Quick(OneToy, BackendContract):
+    """Everything."""
+
+
+class BeforeARun(OneToy, Metadata, Coverage, Translates, Purity, BadInput):
+    """For a backend that breaks a promise of these, and trains as the honest one does, which is tried already."""
+
+
+class ARun(OneToy, Metadata, Coverage, Training, Continuity, BadInput):
+    """For one that breaks a promise of these, and translates as the honest one does."""
+
+
+class OfSeveralProcesses(OneToy, Metadata, Coverage, Processes):
+    """For one that breaks a promise of these, and trains alone as the honest one does."""
+
+
+def parts(name):
+    """What a backend is tried with: an honest one with everything, a broken one with the parts that it may break."""
+    checks = installed.EXPECTED[name]
+    some = (BeforeARun, ARun, OfSeveralProcesses) if checks else ()
+    return next((part for part in some if all(hasattr(part, check) for check in checks)), Quick)
 
 
 class TestHonestTwo(BackendContract):
@@ -67,10 +98,10 @@ class TestKeepsAFigureToItself(TestOfItsOwn):
     unchecked: ClassVar = {"first loss of contract_promising": "nothing here measures it"}
 
 
-class TestWaitsForTheDead(Quick):
+class TestWaitsForTheDead(OfSeveralProcesses):
     backend = "WaitsForTheDead"
     patience = 5.0
 
 
 for name in installed.NAMES:
-    globals().setdefault(f"Test{name}", type(f"Test{name}", (Quick,), {"backend": name, "__module__": __name__}))
+    globals().setdefault(f"Test{name}", type(f"Test{name}", (parts(name),), {"backend": name, "__module__": __name__}))
