@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from training_hub.data.examples import IGNORED, Conversation, Document, Example, Processed, PromptCompletion
+from training_hub.data.losses import TemplateError
 from training_hub.data.tokenizer import Tokenizer, end_of_text, require_offsets, require_template
-from training_hub.data.turns import Span, TemplateError, Turns
+from training_hub.data.turns import Span, Turns
 from training_hub.errors import DatasetError
 
 
