@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 REASONING: Final = ("reasoning_content", "reasoning", "thinking")
@@ -19,6 +19,8 @@ class Conversation:
     messages: tuple[Message, ...]
     trained: tuple[int, ...]
     tools: tuple[Message, ...] = ()
+    template_arguments: Message = field(default_factory=dict)
+    """What the template is given besides."""
 
 
 @dataclass(frozen=True, slots=True)

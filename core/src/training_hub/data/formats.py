@@ -11,9 +11,12 @@ from training_hub.data.messages import (
     calls_tools,
     checked_messages,
     checked_tools,
+    chosen_messages,
     full_text,
     is_sharegpt,
+    require_text_only,
     sharegpt_messages,
+    template_arguments,
     text_of,
 )
 from training_hub.data.options import DatasetOptions, RowError
@@ -72,7 +75,11 @@ def _messages(row: dict[str, Any], options: DatasetOptions) -> Conversation:
     if field is None:
         missing = _missing(options, "field_messages", "messages")
         raise RowError(f"{missing}; expected a list of {{'role': ..., 'content': ...}}")
-    return _conversation(checked_messages(row[field], field), row, options)
+    messages, learnt = chosen_messages(row[field], field)
+    system = _leading_system(row)
+    if system and messages[0]["role"] == "system":
+        raise RowError(f"'system' is there, and a system message in {field!r}, too; expected one of them")
+    return _conversation([*system, *messages], row, options, learnt=[*(False for _ in system), *learnt])
 
 
 def _sharegpt(row: dict[str, Any], options: DatasetOptions) -> Conversation:
@@ -115,11 +122,18 @@ def _prompt_completion(row: dict[str, Any], options: DatasetOptions) -> Conversa
         if value is None:
             raise RowError(f"{field!r} is missing; expected a text or a list of messages")
     if isinstance(prompt, list) and isinstance(completion, list):
-        before = checked_messages(prompt, "prompt")
-        return _conversation(
-            [*before, *checked_messages(completion, "completion")], row, options, first_trained=len(before)
-        )
+        before = [*_leading_system(row), *checked_messages(prompt, "prompt")]
+        answers, learnt = chosen_messages(completion, "completion")
+        # All of the prompt is context, but where everything is learnt.
+        whole = _unmask(row, options)
+        return _conversation([*before, *answers], row, options, learnt=[*(whole for _ in before), *learnt])
     if isinstance(prompt, str) and isinstance(completion, str):
+        for name in ("system", "tools", "functions", "chat_template_kwargs"):
+            if row.get(name):
+                raise RowError(
+                    f"{name!r} is for the chat template, which does not write rows of plain texts; expected 'prompt' "
+                    "and 'completion' as lists of messages"
+                )
         return PromptCompletion(prompt, full_text(completion, "completion"), _unmask(row, options))
     raise RowError(
         f"'prompt' is {kind_of(prompt)} and 'completion' is {kind_of(completion)}; expected two texts or two lists of "
@@ -306,17 +320,21 @@ def _is_pair(row: Mapping[str, Any]) -> bool:
 
 
 def _conversation(
-    messages: list[Message], row: dict[str, Any], options: DatasetOptions, first_trained: int = 0
+    messages: list[Message], row: dict[str, Any], options: DatasetOptions, learnt: Sequence[bool] | None = None
 ) -> Conversation:
-    if _unmask(row, options):
-        trained = tuple(index for index, message in enumerate(messages) if message["role"] != "system")
-    else:
-        trained = tuple(
-            index for index, message in enumerate(messages) if index >= first_trained and message["role"] == "assistant"
-        )
+    """The messages, of which the assistant's are trained, or all but the system's; `learnt` may except some."""
+    roles = {str(message["role"]) for message in messages} - {"system"} if _unmask(row, options) else {"assistant"}
+    trained = tuple(
+        index
+        for index, message in enumerate(messages)
+        if message["role"] in roles and (learnt is None or learnt[index])
+    )
     if not trained:
-        raise RowError("no assistant turn to train on; expected at least one message with role 'assistant'")
-    return Conversation(tuple(messages), trained, checked_tools(row))
+        none = "no assistant turn to train on; expected at least one message with role 'assistant'"
+        some = any(message["role"] == "assistant" for message in messages)
+        raise RowError(f"{none} that is learnt" if some else none)
+    require_text_only(row)
+    return Conversation(tuple(messages), trained, checked_tools(row), template_arguments(row))
 
 
 def _leading_system(row: dict[str, Any]) -> list[Message]:

@@ -12,7 +12,10 @@ from training_hub.data.wording import kind_of, near, shown
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
-_OTHER_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "function": "tool"}
+LEARNT: Final = ("weight", "train", "training")
+"""Keys of a message that say whether it is learnt: OpenAI's, of 0 or 1, and Axolotl's, of true or false."""
+
+_OTHER_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
 
 _SHAREGPT_ROLES = {
     "human": "user",
@@ -59,9 +62,45 @@ def checked_messages(value: object, field: str) -> list[Message]:
     """The messages in a row's field, checked one by one and brought to one form.
 
     Raises:
+        RowError: One is wrong, or says whether it is learnt (`weight`, `train`); the error says which and how.
+    """
+    messages, _ = chosen_messages(value, field)
+    for number, item in enumerate(_list_of_turns(value, field)):
+        said = next((key for key in LEARNT if isinstance(item, dict) and item.get(key) is not None), None)
+        if said is not None:
+            raise RowError(f"{field}[{number}].{said} says whether the message is learnt, which is no choice here")
+    return messages
+
+
+def chosen_messages(value: object, field: str) -> tuple[list[Message], list[bool]]:
+    """The same of a row that may say, message by message, whether it is learnt; and that of each.
+
+    Raises:
         RowError: One is wrong; the error says which and how.
     """
-    return [_message(item, f"{field}[{number}]") for number, item in enumerate(_list_of_turns(value, field))]
+    turns = _list_of_turns(value, field)
+    messages = [_message(item, f"{field}[{number}]") for number, item in enumerate(turns)]
+    learnt = [_learnt(message, f"{field}[{number}]") for number, message in enumerate(messages)]
+    for message in messages:
+        for key in LEARNT:
+            message.pop(key, None)
+    return messages, learnt
+
+
+def _learnt(message: Message, where: str) -> bool:
+    """Whether a message is learnt, as far as it says so itself."""
+    said = {key: message[key] for key in LEARNT if key in message}
+    for key, value in said.items():
+        if value not in (0, 1) or (key != "weight" and not isinstance(value, bool)):
+            expected = "0 or 1" if key == "weight" else "true or false"
+            raise RowError(f"{where}.{key} is {shown(value)}; expected {expected}: a message is learnt whole or not")
+        if value and message["role"] != "assistant":
+            raise RowError(f"{where}.{key} is {shown(value)} and its role {message['role']!r}; only answers are learnt")
+    if len({bool(value) for value in said.values()}) > 1:
+        raise RowError(
+            f"{where} says by {' and '.join(said)} that it is learnt and that it is not; expected one of them"
+        )
+    return all(said.values())
 
 
 def checked_turns(value: object, field: str) -> list[Message]:
@@ -85,12 +124,17 @@ def _message(item: object, where: str) -> Message:
     if not isinstance(item, dict):
         raise RowError(f"{where} is {kind_of(item)}; expected {{'role': ..., 'content': ...}}")
     role = item.get("role")
+    # Null and absent are one.
+    message: Message = {key: value for key, value in item.items() if value is not None}
+    if role == "function":
+        # As OpenAI called the result of a tool before it had tools.
+        role = message["role"] = "tool"
     if role not in ROLES:
         _refuse_role(role, where)
-    # Parquet writes null where a row lacks a key, so null and absent are one.
-    message: Message = {key: value for key, value in item.items() if value is not None}
     if "function_call" in message:
-        raise RowError(f"{where} has the old 'function_call'; expected 'tool_calls': [{{'function': ...}}]")
+        if "tool_calls" in message:
+            raise RowError(f"{where} has 'tool_calls' and the older 'function_call'; expected one of them")
+        message["tool_calls"] = [message.pop("function_call")]
     for name in REASONING:
         if name in message and not isinstance(message[name], str):
             raise RowError(f"{where}.{name} is {kind_of(message[name])}; expected a text")
@@ -155,16 +199,60 @@ def checked_tools(row: Mapping[str, Any]) -> tuple[Message, ...]:
     Raises:
         RowError: One is wrong; the error says which and how.
     """
-    tools = row.get("tools")
-    if isinstance(tools, str) and tools.strip():
+    given = {name: row[name] for name in ("tools", "functions") if row.get(name)}
+    if len(given) > 1:
+        raise RowError("'tools' is there, and the older 'functions', too; expected one of them")
+    if not given:
+        return ()
+    [(name, tools)] = given.items()
+    if isinstance(tools, str):
         tools, problem = parse_json(tools)
         if problem:
-            raise RowError(f"'tools' is not JSON ({problem}); expected a list of tool definitions")
-    if tools is None or tools == "":
-        return ()
+            raise RowError(f"{name!r} is not JSON ({problem}); expected a list of tool definitions")
     if not isinstance(tools, list):
-        raise RowError(f"'tools' is {kind_of(tools)}; expected a list of tool definitions")
-    return tuple(_tool(tool, f"tools[{number}]") for number, tool in enumerate(tools))
+        raise RowError(f"{name!r} is {kind_of(tools)}; expected a list of tool definitions")
+    return tuple(_tool(tool, f"{name}[{number}]") for number, tool in enumerate(tools))
+
+
+def template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row gives to the chat template besides, under `chat_template_kwargs`, such as `enable_thinking`.
+
+    Raises:
+        RowError: That is no object.
+    """
+    given = row.get("chat_template_kwargs")
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        given, problem = parse_json(given)
+        if problem:
+            raise RowError(f"'chat_template_kwargs' is not JSON ({problem}); expected an object")
+    if not isinstance(given, dict):
+        raise RowError(f"'chat_template_kwargs' is {kind_of(given)}; expected an object")
+    if own := sorted(set(given) & _GIVEN_BY_THE_HUB):
+        raise RowError(f"'chat_template_kwargs' holds {own[0]!r}, which the hub gives itself; leave it out")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_GIVEN_BY_THE_HUB = {
+    "messages",
+    "tools",
+    "add_generation_prompt",
+    "continue_final_message",
+    "tokenize",
+    "chat_template",
+}
+
+
+def require_text_only(row: Mapping[str, Any]) -> None:
+    """Refuse a row with pictures, sounds or films, of which nothing would be learnt.
+
+    Raises:
+        RowError: It has some.
+    """
+    for name in ("image", "images", "audio", "audios", "video", "videos"):
+        if row.get(name):
+            raise RowError(f"{name!r} is there, and only text is learnt from; leave such rows out")
 
 
 def calls_tools(messages: Iterable[Message]) -> bool:
