@@ -29,19 +29,33 @@ def test_a_good_dataset_is_summed_up(write: Write) -> None:
     assert check_dataset(path) == DatasetSummary(str(path), "messages", 2, fingerprint)
 
 
-def test_every_bad_row_is_counted_and_the_first_twenty_are_shown(write: Write) -> None:
+def test_every_bad_row_is_counted_and_a_problem_is_said_once_with_its_places(write: Write) -> None:
     bad = json.dumps({"messages": []})
     path = write("\n".join([json.dumps(GOOD), "{broken", *[bad] * 30, json.dumps({"instruction": "a", "output": "b"})]))
     with pytest.raises(BadRowsError) as raised:
         check_dataset(path)
     error = raised.value
     assert isinstance(error, DatasetError)
-    assert (error.count, len(error.problems), error.rows) == (32, 20, 33)
+    assert (error.count, len(error.problems), error.rows, error.more) == (32, 3, 33, 0)
     assert error.problems[0].startswith(f"{path}:2: broken JSON at column 2")
-    assert error.problems[1] == f"{path}:3: 'messages' is empty; expected at least a user and an assistant message"
+    places = ", ".join(map(str, range(4, 23)))
+    empty = "'messages' is empty; expected at least a user and an assistant message"
+    assert error.problems[1] == f"{path}:3, {places} and 10 more: {empty}"
     assert str(error).startswith(f"data_path: 32 of the 33 rows of {path} cannot be trained on:\n  {path}:2: ")
-    assert str(error).endswith("... and 12 more")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_the_first_twenty_kinds_of_problems_are_shown(write: Write) -> None:
+    path = write([{f"key{number}": 1} for number in range(25)])
+    with pytest.raises(BadRowsError) as raised:
+        check_dataset(path)
+    assert (raised.value.count, len(raised.value.problems), raised.value.more) == (25, 20, 5)
+    assert str(raised.value).endswith("... and 5 more")
+
+
+def test_keys_that_nothing_reads_are_named(write: Write) -> None:
+    rows = [{**GOOD, "source": "a", "tools": None}, {**GOOD, "sytsem": "be short", "tools": []}]
+    assert check_dataset(write(rows)).unread == ("source", "sytsem")
 
 
 def test_formats_are_not_mixed(write: Write) -> None:

@@ -16,7 +16,7 @@ from training_hub.errors import DatasetError, DatasetNotFoundError
 
 Write = Callable[..., Path]
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=12,
 )
@@ -153,3 +153,47 @@ def test_rows_are_read_only_as_they_are_asked_for(write: Write) -> None:
     rows = read_rows(write('{"a": 1}\n' * 3 + "broken"))
     assert next(rows).value == {"a": 1}
     assert next(rows).problem is None
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_what_is_no_json_and_keys_that_are_there_twice_are_named(tmp_path: Path, name: str) -> None:
+    rows = ['{"a": NaN}', '{"a": {"b": 1, "b": 2}}', '{"a": -Infinity}', '{"a": 1}']
+    path = tmp_path / name
+    path.write_text("[" + ",\n".join(rows) + "]" if name.endswith(".json") else "\n".join(rows))
+    nan, twice, infinity, good = read_rows(path)
+    assert nan.problem == "the JSON cannot be read: NaN is no JSON; write a number, a text or null"
+    assert twice.problem == "the JSON cannot be read: the key 'b' is there twice in one object; leave one of them"
+    assert infinity.problem is not None
+    assert good.value == {"a": 1}
+
+
+def test_lines_may_end_as_on_old_macs(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": 1}\r{"a": 2}\r{broken\r')
+    first, second, broken = read_rows(path)
+    assert [first.value, second.value] == [{"a": 1}, {"a": 2}]
+    assert (second.place.row, broken.place.row) == (2, 3)
+    assert broken.problem is not None
+
+
+def test_the_nulls_that_parquet_fills_in_are_left_out_at_every_depth(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [
+        {"calls": [{"arguments": {"city": "a"}}], "schema": {"properties": {"city": {"type": "string"}}}},
+        {
+            "calls": [{"arguments": {"symbol": "b", "days": [1, 2]}}],
+            "schema": {"properties": {"symbol": {"type": "x"}}},
+        },
+        {"calls": [{"arguments": {}}], "schema": None, "text": "c"},
+    ]
+    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    read = [row.value for row in read_rows(tmp_path / "rows.parquet")]
+    assert read[:2] == rows[:2]
+    assert read[2] == {"calls": [{"arguments": {}}]}
+
+
+@pytest.mark.parametrize(("name", "mend"), [("rows.jsonl.gz", "gunzip"), ("rows.csv", "read_csv")])
+def test_a_file_of_another_kind_is_refused_with_what_mends_it(tmp_path: Path, name: str, mend: str) -> None:
+    (tmp_path / name).write_text("a")
+    with pytest.raises(DatasetError, match=mend):
+        next(read_rows(tmp_path / name))

@@ -208,7 +208,6 @@ def msgs(*messages: object, **row: object) -> dict[str, object]:
         (msgs(USER, {**ANSWER, "tool_calls": [{"name": "f", "arguments": "{"}]}), "arguments of 'f' are not JSON"),
         (msgs(USER, {**ANSWER, "tool_calls": [{"name": "f", "arguments": [1]}]}), "arguments of 'f' are a list"),
         (msgs({**USER, "tool_calls": [CALL]}, ANSWER), "expected them on an 'assistant' message only"),
-        (msgs(USER, {**ANSWER, "function_call": CALL}), "has the old 'function_call'"),
         (msgs(USER, {**ANSWER, "reasoning_content": 1}), "messages[1].reasoning_content is a number"),
         (msgs(USER, ANSWER, unmask="yes"), "'unmask' is 'yes'; expected true or false"),
         (msgs(USER, ANSWER, tools="["), "'tools' is not JSON"),
@@ -258,3 +257,89 @@ def test_the_same_conversation_is_the_same_in_every_format(turns: list[tuple[str
     first, *others = [made(row) for row in rows]
     assert first == Conversation(tuple(messages), tuple(range(len(head) + 1, len(messages), 2)))
     assert others == [first, first]
+
+
+def chat(*messages: dict[str, Any], **row: Any) -> Conversation:
+    found = made({"messages": list(messages), **row})
+    assert isinstance(found, Conversation)
+    return found
+
+
+@pytest.mark.parametrize("key", ["weight", "train", "training"])
+def test_a_message_may_say_that_it_is_not_learnt(key: str) -> None:
+    no, yes = (0, 1) if key == "weight" else (False, True)
+    found = chat(USER, {**ANSWER, key: no}, USER, {**ANSWER, key: yes})
+    assert found.trained == (3,)
+    assert found.messages[1] == ANSWER
+    with pytest.raises(RowError, match="no assistant turn .* that is learnt"):
+        chat(USER, {**ANSWER, key: no})
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({**ANSWER, "weight": 0.5}, r"messages\[1\].weight is 0.5; expected 0 or 1"),
+        ({**ANSWER, "train": "no"}, r"messages\[1\].train is 'no'; expected true or false"),
+        ({**ANSWER, "train": 0}, r"messages\[1\].train is 0; expected true or false"),
+        ({**ANSWER, "weight": 1, "train": False}, "that it is learnt and that it is not"),
+        ({**USER, "train": True}, "only answers are learnt"),
+    ],
+)
+def test_what_a_message_says_of_being_learnt_is_honoured_or_refused(message: dict[str, Any], said: str) -> None:
+    with pytest.raises(RowError, match=said):
+        chat(USER, message, ANSWER)
+
+
+def test_messages_of_other_forms_refuse_a_choice_of_what_is_learnt() -> None:
+    with pytest.raises(RowError, match=r"prompt\[1\].weight says whether the message is learnt"):
+        made({"prompt": [USER, {**ANSWER, "weight": 0}], "completion": [ANSWER]})
+
+
+def test_a_system_beside_the_messages_is_the_first_of_them() -> None:
+    system = {"role": "system", "content": "be short"}
+    assert chat(USER, ANSWER, system="be short") == chat(system, USER, ANSWER)
+    with pytest.raises(RowError, match="'system' is there, and a system message in 'messages', too"):
+        chat(system, USER, ANSWER, system="be long")
+
+
+def test_functions_and_function_calls_are_tools_and_calls() -> None:
+    asked = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": '{"x": 1}'}}
+    older = chat(USER, asked, {"role": "function", "name": "f", "content": "1"}, ANSWER, functions=[{"name": "f"}])
+    called = {"role": "assistant", "content": "", "tool_calls": [FULL_CALL]}
+    newer = chat(
+        USER,
+        called,
+        {"role": "tool", "name": "f", "content": "1"},
+        ANSWER,
+        tools=[{"type": "function", "function": {"name": "f"}}],
+    )
+    assert older == newer
+
+
+def test_what_the_template_is_given_besides_is_kept() -> None:
+    assert chat(USER, ANSWER, chat_template_kwargs={"enable_thinking": False}).template_arguments == {
+        "enable_thinking": False
+    }
+    with pytest.raises(RowError, match="holds 'tools', which the hub gives itself"):
+        chat(USER, ANSWER, chat_template_kwargs={"tools": []})
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"messages": [USER, ANSWER], "images": ["a.png"]}, "'images' is there, and only text is learnt from"),
+        ({"messages": [USER, ANSWER], "label": False}, "'label' says whether the answer is a good one.*KTO"),
+        ({"prompt": "a", "completion": "b", "label": True}, "'label' says whether the answer is a good one"),
+        ({"prompt": "a", "completion": "b", "system": "c"}, "'system' is for the chat template"),
+        ({"messages": [USER, ANSWER], "tools": [CALL], "functions": [CALL]}, "'tools' is there, and the older"),
+        ({"chosen": "a", "rejected": "b", "prompt": "c"}, "it is a preference row"),
+        (
+            {"messages": None, "mesages": 1},
+            r"its keys|has its keys: 'messages', 'mesages' \(did you mean 'messages'\?\)",
+        ),
+        ({"messages": None}, r"has its keys: 'messages'; expected"),
+    ],
+)
+def test_keys_that_change_the_meaning_are_honoured_or_refused(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(RowError, match=said):
+        made(row)

@@ -423,9 +423,17 @@ def test_arguments_are_given_as_text_to_a_template_that_joins_them(make_tokenize
     [
         (CHATML, {"messages": WEATHER}, "leaves out the call of 'weather' in message 2"),
         (CHATML, {"messages": chat("a", "b"), "tools": [TOOL]}, "leaves out 'tools'"),
-        (CHATML.replace("m.content", "m.content[:3]"), {"messages": chat("a", "long")}, "leaves out a part of message 2 .*, 'g'"),
+        (
+            CHATML.replace("m.content", "m.content[:3]"),
+            {"messages": chat("a", "long")},
+            "leaves out a part of message 2 .*, 'g'",
+        ),
         (CHATML.replace("m.content", "m.content[:3]"), {"messages": chat("long", "b")}, "leaves out message 1"),
-        (CHATML.replace("m.content", "'fixed'"), {"messages": chat("fix", "long")}, "leaves out a part of message 2 .*, 'long'"),
+        (
+            CHATML.replace("m.content", "'fixed'"),
+            {"messages": chat("fix", "long")},
+            "leaves out a part of message 2 .*, 'long'",
+        ),
         (DEEPSEEK, {"messages": [{"role": "developer", "content": "x"}, *chat("a", "b")]}, r"message 1 .*'developer'"),
         (MISTRAL, {"messages": chat("a", "b")[::-1]}, "roles must alternate"),
         ("{{ messages[0].nothing.there }}", {"messages": chat("a", "b")}, "does not take the row"),

@@ -49,7 +49,11 @@ class Template:
 def templates() -> list[Template]:
     """All that are installed, each once, in order of their names."""
     found: dict[str, Template] = {}
-    for template in (*_files("trl", "chat_templates"), *_files("axolotl", "utils/chat_templates/templates"), *_unsloth()):
+    for template in (
+        *_files("trl", "chat_templates"),
+        *_files("axolotl", "utils/chat_templates/templates"),
+        *_unsloth(),
+    ):
         found.setdefault(hashlib.sha256(template.text.encode()).hexdigest(), template)
     return sorted(found.values(), key=lambda template: template.name)
 
@@ -74,7 +78,9 @@ def _unsloth() -> list[Template]:
     names: dict[str, Any] = {}
     kept = (ast.Assign, ast.AugAssign)
     for statement in ast.parse((place / "chat_templates.py").read_text(encoding="utf-8")).body:
-        if isinstance(statement, kept) and "emplate" in ast.unparse(statement.targets[0] if isinstance(statement, ast.Assign) else statement.target):
+        if isinstance(statement, kept) and "emplate" in ast.unparse(
+            statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+        ):
             try:
                 exec(compile(ast.Module([statement], []), "unsloth", "exec"), {"CHAT_TEMPLATES": {}}, names)
             except Exception:  # noqa: S112 - what is no template needs more of the module

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from collection import Template
@@ -57,22 +59,25 @@ class Judge:
                 yield self.tokenizer.decode(run, skip_special_tokens=False, clean_up_tokenization_spaces=False)
                 run = []
 
-    def _write(self, example: Any, count: int | None = None, prompt: bool = False, **more: Any) -> str | None:
-        """The first messages as the tokenizer writes them; in whichever way the template takes them."""
+    def _write(self, example: Any, count: int | None = None, prompt: bool = False) -> str | None:
+        """The first messages as the tokenizer writes them, in the way in which the template writes most of them."""
         messages = list(example.messages[:count])
-        for given in (messages, parts(messages)):
+        words = set(WORDS.findall(json.dumps(messages)))
+        found: list[str] = []
+        for given in (messages, thought_apart(messages), parts(messages)):
             try:
-                return self.tokenizer.apply_chat_template(
+                text = self.tokenizer.apply_chat_template(
                     given,
                     tools=list(example.tools) or None,
                     tokenize=False,
                     add_generation_prompt=prompt,
                     **example.template_arguments,
-                    **more,
                 )
             except Exception:  # noqa: S112 - a template may refuse
                 continue
-        return None
+            if "[{'" not in text:
+                found.append(text)
+        return max(found, key=lambda text: sum(word in text for word in words), default=None)
 
     def _refused(self, row: dict[str, Any], why: str) -> Verdict:
         """Rightly, unless the template writes all of the row's words, and calls as JSON or by name."""
@@ -84,8 +89,11 @@ class Judge:
         if text is None or "as Python does" in why:
             return Verdict("refused", why)
         words = set(WORDS.findall(json.dumps(row)))
-        names = {"get_weather"} if "get_weather" in json.dumps(row["messages"] if "messages" in row else "") else set()
-        if all(word in text for word in words | names):
+        asked = [tool["function"]["name"] for tool in example.tools]
+        called = [call["function"]["name"] for message in example.messages for call in message.get("tool_calls", ())]
+        if text.count("get_weather") < len(asked) + len(called):
+            return Verdict("refused", why)
+        if all(word in text for word in words):
             return Verdict("wrong", f"refused though written: {why}")
         return Verdict("refused", why)
 
@@ -126,8 +134,11 @@ class Judge:
         for index in example.trained:
             opened = self._write(example, index, prompt=True) if index else None
             closed = self._write(example, index + 1)
+            before = self._write(example, index) if index else None
             if opened is None or closed is None or not text.startswith(opened) or not text.startswith(closed):
                 continue
+            if opened == before and not closed.endswith(opened[-20:]):
+                continue  # without a generation prompt there is no saying what of the turn is its header
             turn = closed[len(opened) :]
             eos = self.tokenizer.eos_token
             turn = turn[: turn.index(eos) + len(eos)] if eos in turn else turn.rstrip()
@@ -156,13 +167,49 @@ class Judge:
             return
         if marked["input_ids"] != encoded.input_ids:
             return
-        ours = [label != IGNORED for label in encoded.labels]
-        theirs = [bool(mask) for mask in marked["assistant_masks"]]
-        if ours != theirs:
-            other = tuple(
-                self._runs([t if m else IGNORED for t, m in zip(marked["input_ids"], theirs, strict=True)])
-            )
-            yield f"marked: {other}; trained: {tuple(self._runs(encoded.labels))}"
+        marks = marked["assistant_masks"]
+        theirs = list(self._runs([t if m else IGNORED for t, m in zip(marked["input_ids"], marks, strict=True)]))
+        ours = list(self._runs(encoded.labels))
+        prompts = {self._write(example, index, prompt=True) or "" for index in example.trained}
+        given = "".join([*prompts, self._prompt()])
+        if len(ours) != len(theirs):
+            # Of turns after one another the marks may be one run.
+            ours, theirs = ["".join(ours)], ["".join(theirs).replace(self._prompt().split("<think>")[0], "")]
+        if not all(map(partial(self._agree, given), ours, theirs)):
+            yield f"marked: {theirs}; trained: {ours}"
+
+    def _prompt(self) -> str:
+        """The generation prompt."""
+        question = [{"role": "user", "content": "x"}]
+        closed, opened = (
+            self.tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=prompt)
+            for prompt in (False, True)
+        )
+        return str(opened[len(os.path.commonprefix([closed, opened])) :])
+
+    def _agree(self, given: str, ours: str, theirs: str) -> bool:
+        """Whether a marked run is the trained one; marks may have the space behind the end, and what is given.
+
+        What the generation prompt has already, or has otherwise (an empty reasoning), the model does not write. The
+        token before a tool's result, at which a model that calls stops, is trained and not marked.
+        """
+        core = ours.strip()
+        if core not in theirs:
+            core = core.removesuffix("<|tool_response>")
+        at = theirs.find(core)
+        before, behind = theirs[:at].strip(), theirs[at + len(core) :].strip()
+        return at >= 0 and (before in given or before == "<think></think>") and behind in ("", self.tokenizer.eos_token)
+
+
+def thought_apart(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is thought at the beginning of an answer under a key of its own."""
+    found = []
+    for message in messages:
+        thought, closed, answer = str(message.get("content", "")).removeprefix("<think>").partition("</think>")
+        apart = message["role"] == "assistant" and message.get("content", "").startswith("<think>") and closed
+        more = {"content": answer.lstrip("\n"), "reasoning_content": thought.strip("\n")} if apart else {}
+        found.append({**message, **more})
+    return found
 
 
 def parts(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -92,7 +92,10 @@ KINDS: dict[str, Row] = {
     "a call without tools offered": chat(user("a"), calling(CITY), result("a"), answer("a")),
     "a call without arguments": tooled(user("a"), calling(call()), result("a"), answer("a")),
     "a call of nested arguments": tooled(
-        user("a"), calling(call(city="ARGa", more={"at": ["ARGb", 1, None, True], "deep": {"x": 0.5}})), result("a"), answer("a")
+        user("a"),
+        calling(call(city="ARGa", more={"at": ["ARGb", 1, None, True], "deep": {"x": 0.5}})),
+        result("a"),
+        answer("a"),
     ),
     "tools offered, none called": tooled(system(), user("a"), answer("a")),
     "a result as JSON": tooled(

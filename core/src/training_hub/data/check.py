@@ -10,10 +10,11 @@ from training_hub.data.examples import IGNORED, Processed
 from training_hub.data.files import Row, dataset_file, read_rows
 from training_hub.data.formats import BUILTIN, convert, detect
 from training_hub.data.options import DatasetOptions, RowError
+from training_hub.data.problems import Problems
 from training_hub.data.row_format import FormatChoice
 from training_hub.errors import DatasetError, DatasetNotFoundError
 
-SHOWN = 20
+MOST_UNREAD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +28,8 @@ class DatasetSummary:
     with_tools: int = 0
     """Rows that offer tools or call them, which not every chat template can write."""
     first_with_tools: str = ""
-
-
-class BadRowsError(DatasetError):
-    """Rows that cannot be trained on: `count` of them, the first of which are written out in `problems`."""
-
-    def __init__(
-        self, path: str, problems: tuple[str, ...], count: int, rows: int, parameter: str = "data_path"
-    ) -> None:
-        self.path = path
-        self.problems = problems
-        self.count = count
-        self.rows = rows
-        self.parameter = parameter
-        super().__init__(path, problems, count, rows, parameter)
-
-    def __str__(self) -> str:
-        of = "1 row" if self.rows == 1 else f"{self.rows} rows"
-        head = f"{self.parameter}: {self.count} of the {of} of {self.path} cannot be trained on:"
-        hidden = self.count - len(self.problems)
-        return "\n  ".join((head, *self.problems, *([f"... and {hidden} more"] if hidden else [])))
+    unread: tuple[str, ...] = ()
+    """Keys that rows have and nothing reads, in order of the alphabet; at most so many as `MOST_UNREAD`."""
 
 
 def check_dataset(
@@ -73,11 +56,19 @@ def check_dataset(
             checker.take(row)
     except (DatasetError, DatasetNotFoundError) as error:
         raise type(error)(f"{parameter}: {error}") from error
-    if checker.count:
-        raise BadRowsError(str(path), tuple(checker.problems), checker.count, checker.rows, parameter)
+    if checker.problems.count:
+        raise checker.problems.error(str(path), checker.rows, parameter)
     with file.open("rb") as stream:
         fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
-    return DatasetSummary(str(path), checker.format, checker.rows, fingerprint, checker.with_tools, checker.tools_at)
+    return DatasetSummary(
+        str(path),
+        checker.format,
+        checker.rows,
+        fingerprint,
+        checker.with_tools,
+        checker.tools_at,
+        tuple(sorted(checker.unread)[:MOST_UNREAD]),
+    )
 
 
 @dataclass(slots=True)
@@ -88,18 +79,16 @@ class _Checker:
     format: str = ""
     first: str = ""
     rows: int = 0
-    count: int = 0
     with_tools: int = 0
     tools_at: str = ""
-    problems: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+    problems: Problems = field(default_factory=Problems)
 
     def take(self, row: Row) -> None:
         self.rows += 1
         problem = row.problem or self._problem(row)
         if problem:
-            self.count += 1
-            if len(self.problems) < SHOWN:
-                self.problems.append(f"{row.place}: {problem}")
+            self.problems.add(row.place, problem)
 
     def _problem(self, row: Row) -> str | None:
         try:
@@ -114,9 +103,13 @@ class _Checker:
         if not self.format:
             self.format, self.first = form, str(row.place)
         found = (self.formats or BUILTIN).named(form)
-        if found is not None and found.offers_tools(example):
+        if found is None:
+            return None
+        if found.offers_tools(example):
             self.with_tools += 1
             self.tools_at = self.tools_at or str(row.place)
+        if isinstance(row.value, dict) and len(self.unread) < MOST_UNREAD:
+            self.unread |= found.unread(row.value, self.options)
         return None
 
 

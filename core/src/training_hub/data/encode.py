@@ -102,7 +102,7 @@ class Encoder:
         if isinstance(example, Conversation):
             require_template(self.tokenizer)
             try:
-                text, spans = self._turns.render(example)
+                text, spans = self._turns.render(example, place)
             except TemplateError as error:
                 raise DatasetError(f"{place}: {error}.") from error
             return _Written(text, spans, special=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 from training_hub.errors import DatasetError, DatasetNotFoundError
 
@@ -16,11 +17,33 @@ LINES = (".jsonl", ".ndjson")
 SUFFIXES = (*LINES, ".json", ".parquet")
 ACCEPTED = "a .jsonl, .ndjson, .json or .parquet file"
 
+_MENDS = {
+    ".gz": " (gunzip unpacks it)",
+    ".zst": " (zstd -d unpacks it)",
+    ".csv": " (its columns as keys: pandas.read_csv(...).to_json(..., orient='records', lines=True))",
+    ".arrow": " (datasets.Dataset.from_file(...).to_parquet(...))",
+}
 _CHUNK = 1 << 16
 _PARQUET_BATCH = 512
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _BETWEEN = re.compile(r"[ \t\r\n]*")
-_decoder = json.JSONDecoder()
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        [(key, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key!r} is there twice in one object; leave one of them")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON; write a number, a text or null")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+# For where a value ends that the other refuses.
+_lenient = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +81,8 @@ def dataset_file(path: str | os.PathLike[str]) -> Path:
     if not file.exists():
         raise DatasetNotFoundError(f"There is no dataset at {str(path)!r}; give the path of {ACCEPTED}.")
     if file.suffix.lower() not in SUFFIXES:
-        raise DatasetError(f"The dataset {str(path)!r} ends in {file.suffix or 'nothing'!r}; give {ACCEPTED}.")
+        mend = _MENDS.get(file.suffix.lower(), "")
+        raise DatasetError(f"The dataset {str(path)!r} ends in {file.suffix or 'nothing'!r}; give {ACCEPTED}{mend}.")
     return file
 
 
@@ -86,7 +110,7 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
 def parse_json(text: str) -> tuple[object, str | None]:
     """The value that `text` holds, or what is wrong with it."""
     try:
-        value: object = json.loads(text)
+        value: object = _decoder.decode(text)
     except json.JSONDecodeError as error:
         return None, f"broken JSON at column {error.colno}: {error.msg.removesuffix(' at')}; write one object a line"
     except (ValueError, RecursionError) as error:
@@ -102,7 +126,7 @@ _HALF_CHARACTER = "a text holds half a character (an unpaired \\ud800-\\udfff es
 def _unreadable(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "the JSON is nested too deeply to be read"
-    return f"the JSON holds a value that cannot be read: {error}"
+    return f"the JSON cannot be read: {error}"
 
 
 def _encodable(value: object) -> bool:
@@ -165,7 +189,15 @@ def _line_rows(file: Path, name: str) -> Iterator[Row]:
                 yield Row(place, None, f"not UTF-8 at byte {error.start + 1} of the line; save the file as UTF-8")
                 continue
             # With its line's end, the column of what is cut off would be counted from the line after.
-            yield Row(place, *parse_json(text.rstrip("\r\n")))
+            text = text.rstrip("\r\n")
+            if "\r" not in text:
+                yield Row(place, *parse_json(text))
+                continue
+            # Lines that end as on old Macs; inside JSON there is no such character.
+            row -= 1
+            for piece in filter(str.strip, text.split("\r")):
+                row += 1
+                yield Row(Place(name, row, line), *parse_json(piece))
 
 
 def _list_rows(file: Path, name: str) -> Iterator[Row]:
@@ -179,9 +211,8 @@ def _list_rows(file: Path, name: str) -> Iterator[Row]:
             number = 1
             while scanner.peek() != "]" or number > 1:
                 place = Place(name, number, scanner.line)
-                value, surrogates = scanner.value()
-                broken = surrogates and not _encodable(value)
-                yield Row(place, None, _HALF_CHARACTER) if broken else Row(place, value)
+                value, problem = scanner.value()
+                yield Row(place, value, problem)
                 if scanner.peek() != ",":
                     break
                 scanner.take(",")
@@ -234,8 +265,8 @@ class _Scanner:
             raise self._broken(f"Expecting {character!r}", self._at)
         self._advance(self._at + 1)
 
-    def value(self) -> tuple[object, bool]:
-        """The next value, and whether its text has an escape that may be half a character."""
+    def value(self) -> tuple[object, str | None]:
+        """The next value, or what is wrong with it."""
         self.skip_space()
         size = _CHUNK
         while True:
@@ -247,11 +278,15 @@ class _Scanner:
                     size *= 2
                     continue
                 raise self._broken(error.msg, error.pos) from None
+            except ValueError as error:
+                _, end = _lenient.raw_decode(self._text, self._at)
+                self._advance(end)
+                return None, _unreadable(error)
             if end == len(self._text) and self._more(size):
                 continue
             surrogates = _SURROGATE.search(self._text, self._at, end) is not None
             self._advance(end)
-            return value, surrogates
+            return (None, _HALF_CHARACTER) if surrogates and not _encodable(value) else (value, None)
 
     def _more(self, size: int) -> bool:
         if self._ended:
@@ -277,6 +312,26 @@ class _Scanner:
         return _BrokenJsonError(message, *self._position(position))
 
 
+_MAY_BE_EMPTY = ("arguments", "parameters", "properties")
+
+
+def without_filling(value: Any) -> Any:
+    """A value of a column without the nulls that Arrow fills in: each object of a column has the keys of all.
+
+    An object of nothing else was none, but where an empty one says something: arguments, parameters, properties.
+    """
+    if isinstance(value, list):
+        return [without_filling(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key, item in value.items():
+        kept = without_filling(item)
+        if kept is not None and (kept != {} or item == {} or key in _MAY_BE_EMPTY):
+            found[key] = kept
+    return found
+
+
 def _parquet_rows(file: Path, name: str) -> Iterator[Row]:
     try:
         import pyarrow.parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -290,6 +345,6 @@ def _parquet_rows(file: Path, name: str) -> Iterator[Row]:
             for batch in table.iter_batches(batch_size=_PARQUET_BATCH):
                 for value in batch.to_pylist():
                     number += 1
-                    yield Row(Place(name, number), value)
+                    yield Row(Place(name, number), without_filling(value))
     except pyarrow.ArrowException as error:
         raise DatasetError(f"The dataset {name!r} cannot be read as Parquet after row {number}: {error}") from error

@@ -38,10 +38,12 @@ def detect(row: object, options: DatasetOptions, formats: FormatChoice | None = 
         other, algorithms = elsewhere
         *most, last = algorithms
         who = f"{', '.join(most)} and {last} learn from; call one of them" if most else f"{last} learns from; call that"
-        raise RowError(f"it is a row of {other.expected}, which {who}, or give rows of {_expected(formats)}")
+        name = other.name.replace("_", " ")
+        raise RowError(f"it is a {name} row ({other.expected}), which {who}, or give rows of {_expected(formats)}")
     if _is_pair(row):
         raise RowError(
-            f"it holds a chosen and a rejected answer, which dpo learns from; give rows of {_expected(formats)}"
+            "it is a preference row, of a chosen and a rejected answer, which dpo learns from where a plugin brings it; "
+            f"give rows of {_expected(formats)}"
         )
     keys = ", ".join(shown(key) for key in list(row)[:6]) or "none at all"
     for name in ("field_messages", "field_instruction", "document_column_name"):
@@ -49,7 +51,7 @@ def detect(row: object, options: DatasetOptions, formats: FormatChoice | None = 
         if said and said not in row:
             raise RowError(f"there is no key {said!r}, which {name} names; its keys are {keys}")
     telling = _TELLING_KEYS if formats is BUILTIN or formats.own == BUILTIN.own else ()
-    meant = next((hint for key in list(row)[:20] if (hint := near(key, telling))), "")
+    meant = next((hint for key in list(row)[:20] if key not in telling and (hint := near(key, telling))), "")
     raise RowError(f"no known format has its keys: {keys}{meant}; expected {_expected(formats)}")
 
 
@@ -134,6 +136,8 @@ def _prompt_completion(row: dict[str, Any], options: DatasetOptions) -> Conversa
                     f"{name!r} is for the chat template, which does not write rows of plain texts; expected 'prompt' "
                     "and 'completion' as lists of messages"
                 )
+        require_text_only(row)
+        _require_unlabelled(row)
         return PromptCompletion(prompt, full_text(completion, "completion"), _unmask(row, options))
     raise RowError(
         f"'prompt' is {kind_of(prompt)} and 'completion' is {kind_of(completion)}; expected two texts or two lists of "
@@ -183,11 +187,23 @@ def _processed(row: dict[str, Any], options: DatasetOptions) -> Processed:
     return Processed(input_ids, labels)
 
 
+_TURNS = frozenset({"messages", "conversations", "conversation"})
+_BESIDE_CONVERSATIONS = frozenset({"system", "tools", "functions", "unmask", "chat_template_kwargs"})
+
+
 class _BuiltIn(RowFormat):
     """A format of the hub's own: its examples are of one of the four shapes, which the hub's encoder knows."""
 
     offsets: ClassVar[bool] = True
     """Whether the tokenizer must say which characters a token stands for."""
+    keys: ClassVar[frozenset[str]] = frozenset()
+    """The keys of its own that it reads, besides those that options name."""
+
+    def unread(self, row: Mapping[str, Any], options: DatasetOptions) -> frozenset[str]:
+        beside = _BESIDE_CONVERSATIONS if self.conversation or self.name == "prompt_completion" else frozenset()
+        named = {options.field_messages, options.field_instruction, options.field_input, options.field_output}
+        given = {key for key, value in row.items() if value is not None}
+        return frozenset(given - self.keys - beside - named - {options.document_column_name})
 
     def offers_tools(self, example: Example) -> bool:
         return isinstance(example, Conversation) and bool(example.tools or calls_tools(example.messages))
@@ -206,6 +222,7 @@ class ProcessedFormat(_BuiltIn):
     """Rows that are tokens already."""
 
     name: ClassVar[str] = "processed"
+    keys: ClassVar[frozenset[str]] = frozenset({"input_ids", "labels"})
     expected: ClassVar[str] = "'input_ids' and 'labels'"
     offsets: ClassVar[bool] = False
 
@@ -220,6 +237,7 @@ class MessagesFormat(_BuiltIn):
     """Conversations of `role` and `content`."""
 
     name: ClassVar[str] = "messages"
+    keys: ClassVar[frozenset[str]] = _TURNS
     expected: ClassVar[str] = "'messages'"
     conversation: ClassVar[bool] = True
 
@@ -234,6 +252,7 @@ class ShareGPTFormat(_BuiltIn):
     """Conversations of `from` and `value`."""
 
     name: ClassVar[str] = "sharegpt"
+    keys: ClassVar[frozenset[str]] = _TURNS
     expected: ClassVar[str] = "'conversations'"
     conversation: ClassVar[bool] = True
 
@@ -248,6 +267,7 @@ class AlpacaFormat(_BuiltIn):
     """Instruction, input and output."""
 
     name: ClassVar[str] = "alpaca"
+    keys: ClassVar[frozenset[str]] = frozenset({"instruction", "input", "output", "history"})
     expected: ClassVar[str] = "'instruction' and 'output'"
     conversation: ClassVar[bool] = True
 
@@ -264,6 +284,7 @@ class PromptCompletionFormat(_BuiltIn):
     """A prompt and what follows it, as texts or as messages."""
 
     name: ClassVar[str] = "prompt_completion"
+    keys: ClassVar[frozenset[str]] = frozenset({"prompt", "completion"})
     expected: ClassVar[str] = "'prompt' and 'completion'"
 
     def recognises(self, row: Mapping[str, Any], options: DatasetOptions) -> bool:
@@ -278,6 +299,7 @@ class DocumentsFormat(_BuiltIn):
     """Documents of which every token is learnt."""
 
     name: ClassVar[str] = "documents"
+    keys: ClassVar[frozenset[str]] = frozenset({"text", "document"})
     expected: ClassVar[str] = "'text'"
     offsets: ClassVar[bool] = False
 
@@ -334,7 +356,16 @@ def _conversation(
         some = any(message["role"] == "assistant" for message in messages)
         raise RowError(f"{none} that is learnt" if some else none)
     require_text_only(row)
+    _require_unlabelled(row)
     return Conversation(tuple(messages), trained, checked_tools(row), template_arguments(row))
+
+
+def _require_unlabelled(row: Mapping[str, Any]) -> None:
+    if isinstance(row.get("label"), bool):
+        raise RowError(
+            "'label' says whether the answer is a good one, as rows for KTO do, and sft would learn the bad ones, too; "
+            "expected rows without it, of good answers alone"
+        )
 
 
 def _leading_system(row: dict[str, Any]) -> list[Message]:

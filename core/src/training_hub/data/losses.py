@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from training_hub.data.examples import REASONING, Message
 from training_hub.data.traced import CONTENT, NOWHERE, Traced
@@ -14,6 +16,10 @@ from training_hub.data.writings import THINK
 
 class TemplateError(Exception):
     """The chat template does not take a row, or leaves out something that would be trained."""
+
+
+class ToolsError(TemplateError):
+    """The chat template leaves out the tools that a row offers."""
 
 
 def require_all(text: Traced, messages: Sequence[Message], trained: Sequence[int]) -> bool:
@@ -109,26 +115,51 @@ def _reasoning_lost(text: Traced, number: int, message: Message) -> bool:
 
 
 def _require_calls(written: str, message: Message, where: str) -> None:
-    for call in message.get("tool_calls", ()):
-        function = call["function"]
+    functions = [call["function"] for call in message.get("tool_calls", ())]
+    names = Counter(str(function["name"]) for function in functions)
+    for name, count in names.items():
+        if written.count(name) < count:
+            which = f"a call of {name!r}" if written.count(name) else f"the call of {name!r}"
+            raise TemplateError(f"the chat template leaves out {which} in {where}; use one that writes tool_calls")
+    for function in functions:
         name, arguments = str(function["name"]), function["arguments"]
-        if name not in written:
-            raise TemplateError(
-                f"the chat template leaves out the call of {name!r} in {where}; use one that writes tool_calls"
-            )
         if not isinstance(arguments, dict):
             continue
-        missing = next((key for key in arguments if json.dumps(key, ensure_ascii=False)[1:-1] not in written), None)
+        missing = next((text for text in _texts(arguments) if not _is_in(text, written)), None)
         if missing is not None:
             raise TemplateError(
-                f"the chat template leaves out the argument {missing!r} of the call of {name!r} in {where}; use one "
-                "that writes tool_calls whole"
+                f"the chat template leaves out {shown(missing)} of the call of {name!r} in {where}; use one that writes "
+                "tool_calls whole"
             )
-        if repr(arguments) in written and json.dumps(arguments, ensure_ascii=False) not in written and arguments:
+        if arguments and repr(arguments) in written and json.dumps(arguments, ensure_ascii=False) not in written:
             raise TemplateError(
                 f"the chat template writes the arguments of {name!r} in {where} as Python does, which is no JSON; use "
                 "one that writes JSON"
             )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The keys and texts of a value, at every depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _is_in(text: str, written: str) -> bool:
+    """Whether a text is written: as it is, or as JSON, perhaps as JSON in JSON."""
+    if text.strip() in written:
+        return True
+    for ascii_only in (False, True):
+        once = json.dumps(text.strip(), ensure_ascii=ascii_only)[1:-1]
+        if once in written or json.dumps(once, ensure_ascii=ascii_only)[1:-1] in written:
+            return True
+    return False
 
 
 def _of(text: Traced, number: int) -> list[str]:

@@ -10,11 +10,14 @@ from training_hub.data.examples import Message
 from training_hub.data.traced import CONTENT, Run, Traced
 
 
-class Opening(NamedTuple):
-    """The generation prompt of a turn, and where in the text it stands, if the turn has it."""
+class Frame(NamedTuple):
+    """What stands around the turn of an assistant."""
 
     at: int
+    """Where in the text its generation prompt stands, if it has that."""
     prompt: str
+    closing: str = ""
+    """What ends the turn, where the template writes that behind it."""
 
 
 class Plan(NamedTuple):
@@ -22,10 +25,10 @@ class Plan(NamedTuple):
 
     runs: tuple[Run, ...]
     texts: tuple[str, ...]
-    openings: Mapping[int, tuple[int, int, str]]
-    """By trained message: a run, a place in it, and the generation prompt that stands there."""
+    frames: Mapping[int, tuple[int, int, Frame]]
+    """By trained message: a run and a place in it, where the generation prompt stands, and the rest."""
 
-    def write(self, contents: Sequence[str]) -> tuple[Traced, dict[int, Opening]]:
+    def write(self, contents: Sequence[str]) -> tuple[Traced, dict[int, Frame]]:
         """What the template writes for these contents, if it treats them as it did others."""
         texts = [
             contents[run.message] if run.source == CONTENT and run.message is not None else text
@@ -33,15 +36,15 @@ class Plan(NamedTuple):
         ]
         runs = [run._replace(length=len(text)) for run, text in zip(self.runs, texts, strict=True)]
         starts = [0, *accumulate(map(len, texts))]
-        openings = {i: Opening(starts[run] + place, prompt) for i, (run, place, prompt) in self.openings.items()}
-        return Traced("".join(texts), runs), openings
+        frames = {i: frame._replace(at=starts[run] + place) for i, (run, place, frame) in self.frames.items()}
+        return Traced("".join(texts), runs), frames
 
-    def fit(self, text: str, contents: Sequence[str]) -> tuple[Traced, dict[int, Opening]] | None:
+    def fit(self, text: str, contents: Sequence[str]) -> tuple[Traced, dict[int, Frame]] | None:
         """A text with its runs, where it is just what the plan writes for these contents."""
         for written in (contents, [content.strip() for content in contents]):
-            traced, openings = self.write(written)
+            traced, frames = self.write(written)
             if traced == text:
-                return traced, openings
+                return traced, frames
         return None
 
 
@@ -52,7 +55,7 @@ def plain_roles(messages: Sequence[Message]) -> tuple[str, ...] | None:
     return tuple(str(message["role"]) for message in messages)
 
 
-def learn(text: Traced, messages: Sequence[Message], openings: Mapping[int, Opening]) -> Plan | None:
+def learn(text: Traced, messages: Sequence[Message], frames: Mapping[int, Frame]) -> Plan | None:
     """The plan of a plain conversation; None where the template does more with a content than to write it whole."""
     starts = [0, *accumulate(run.length for run in text.runs)]
     texts = [str.__getitem__(text, slice(start, stop)) for start, stop in pairwise(starts)]
@@ -62,10 +65,10 @@ def learn(text: Traced, messages: Sequence[Message], openings: Mapping[int, Open
         ):
             return None
     places = {}
-    for index, opening in openings.items():
-        number = max(n for n, start in enumerate(starts) if start <= opening.at)
-        place = opening.at - starts[number]
+    for index, frame in frames.items():
+        number = max(n for n, start in enumerate(starts[:-1]) if start <= frame.at)
+        place = frame.at - starts[number]
         if place and text.runs[number].source == CONTENT:
             return None
-        places[index] = (number, place, opening.prompt)
+        places[index] = (number, place, frame)
     return Plan(text.runs, tuple(texts), places)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from training_hub.data.check import DatasetSummary, check_dataset
@@ -16,6 +16,7 @@ from training_hub.data.examples import Document
 from training_hub.data.files import Place, read_rows
 from training_hub.data.formats import BUILTIN, convert, detect
 from training_hub.data.options import DatasetOptions, RowError
+from training_hub.data.problems import Problems
 from training_hub.data.row_format import EncodedRow, FormatChoice, RowFormat
 from training_hub.data.tokenizer import Tokenizer
 from training_hub.errors import DatasetError, ParameterError
@@ -45,6 +46,10 @@ class Rows:
     """One side of the split; each iteration reads the file anew and fills a fresh report."""
 
     path: str
+    count: int
+    """Rows of the file, of both sides."""
+    parameter: str
+    """The parameter that gives the path, which errors name."""
     fingerprint: str  # a cache that is keyed by this object then notices another content of the file
     format: str
     options: DatasetOptions
@@ -75,13 +80,27 @@ class Rows:
     def _fitting(self, report: Report) -> Iterator[EncodedRow]:
         examples = self._examples()
         while some := list(islice(examples, AT_ONCE)):
-            for encoded in self.row_format.encode(some, self.encoder):
+            try:
+                rows = self.row_format.encode(some, self.encoder)
+            except DatasetError as error:
+                raise self._all_problems(chain(some, examples)) or error from error
+            for encoded in rows:
                 length = encoded.length
                 report.longest = max(report.longest, length)
                 if self.max_seq_len is not None and length > self.max_seq_len:
                     report.dropped += 1
                 else:
                     yield encoded
+
+    def _all_problems(self, examples: Iterable[tuple[Place, Any]]) -> DatasetError | None:
+        """What is wrong with each of these rows, once one of them cannot be encoded."""
+        problems = Problems()
+        for place, example in examples:
+            try:
+                self.row_format.encode([(place, example)], self.encoder)
+            except DatasetError as error:
+                problems.add(place, str(error).removeprefix(f"{place}: "))
+        return problems.error(self.path, self.count, self.parameter) if problems.count else None
 
     def _blocks(self, report: Report) -> Iterator[EncodedRow]:
         if self.block_size is None:
@@ -149,6 +168,7 @@ def prepare(
     seed: int = 42,
     summary: DatasetSummary | None = None,
     formats: FormatChoice = BUILTIN,
+    parameter: str = "data_path",
 ) -> Prepared:
     """Check the dataset (unless its `summary` is given) and open it as streams; nothing is encoded yet."""
     summary = summary or check_dataset(path, options, formats=formats)
@@ -167,6 +187,8 @@ def prepare(
     def side(validates: bool) -> Rows:
         return Rows(
             path=str(path),
+            count=summary.rows,
+            parameter=parameter,
             fingerprint=summary.fingerprint,
             format=summary.format,
             options=options,

@@ -58,12 +58,9 @@ class Renderer:
         Raises:
             TemplateError: The tokenizer does not write what its template says.
         """
-        source = str(self.tokenizer.get_chat_template(tools=beside.tools))
-        if source not in self._templates:
-            self._templates[source] = TracedTemplate(source)
         variables = {**self.tokenizer.special_tokens_map, **beside.arguments}
         try:
-            traced = self._templates[source].render(messages, beside.tools, prompt, variables)
+            traced = self._template(beside).render(messages, beside.tools, prompt, variables)
         except Exception as error:  # whatever, the text itself was written
             said = f"{type(error).__name__}: {error}"
             raise TemplateError(f"what of the row its chat template writes cannot be told ({said})") from error
@@ -73,3 +70,14 @@ class Renderer:
                 "a tokenizer of transformers as it is"
             )
         return traced
+
+    def is_usual(self, messages: Sequence[Message], beside: Beside) -> bool:
+        """Whether no content has what the template looks for, so that what it wrote around others it writes here."""
+        asked = self._template(beside).asked
+        return not any(text in str(message.get("content")) for text in asked for message in messages)
+
+    def _template(self, beside: Beside) -> TracedTemplate:
+        source = str(self.tokenizer.get_chat_template(tools=beside.tools))
+        if source not in self._templates:
+            self._templates[source] = TracedTemplate(source)
+        return self._templates[source]

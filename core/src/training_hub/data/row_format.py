@@ -68,6 +68,10 @@ class RowFormat(ABC):
         """Whether an example offers tools or calls them, which not every chat template can write."""
         return False
 
+    def unread(self, row: Mapping[str, Any], options: DatasetOptions) -> frozenset[str]:
+        """Keys of a row of this form that nothing reads, which a user is told of; by default none is known."""
+        return frozenset()
+
     def require(self, tokenizer: Tokenizer) -> None:  # noqa: B027 - most forms need nothing
         """Refuse, before any row is encoded, a tokenizer that lacks what the form needs.
 

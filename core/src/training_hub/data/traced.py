@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, SupportsIndex
 
 TEMPLATE: Final = "template"
@@ -30,6 +31,10 @@ class Run(NamedTuple):
 
 
 Runs = tuple[Run, ...]
+
+
+asked: ContextVar[set[str] | None] = ContextVar("asked", default=None)
+"""Where it is gathered what a template looks for in contents."""
 
 
 class Traced(str):
@@ -109,6 +114,35 @@ class Traced(str):
                 break
         return Traced(str.__getitem__(self, slice(start, max(start, stop))), found)
 
+    def _ask(self, *sought: str | None) -> None:
+        gathered = asked.get()
+        if gathered is not None and any(run.source == CONTENT for run in self.runs):
+            gathered.update(text for text in sought if text)
+
+    def __contains__(self, text: str, /) -> bool:  # type: ignore[override]
+        self._ask(text)
+        return super().__contains__(text)
+
+    def startswith(self, prefix: str | tuple[str, ...], /, *places: SupportsIndex | None) -> bool:
+        self._ask(*((prefix,) if isinstance(prefix, str) else prefix))
+        return super().startswith(prefix, *places)
+
+    def endswith(self, suffix: str | tuple[str, ...], /, *places: SupportsIndex | None) -> bool:
+        self._ask(*((suffix,) if isinstance(suffix, str) else suffix))
+        return super().endswith(suffix, *places)
+
+    def find(self, text: str, /, *places: SupportsIndex | None) -> int:
+        self._ask(text)
+        return super().find(text, *places)
+
+    def rfind(self, text: str, /, *places: SupportsIndex | None) -> int:
+        self._ask(text)
+        return super().rfind(text, *places)
+
+    def count(self, text: str, /, *places: SupportsIndex | None) -> int:
+        self._ask(text)
+        return super().count(text, *places)
+
     def strip(self, characters: str | None = None, /) -> Traced:
         return self.lstrip(characters).rstrip(characters)
 
@@ -125,9 +159,11 @@ class Traced(str):
         return self.cut(0, len(self) - (len(suffix) if suffix and str.endswith(self, suffix) else 0))
 
     def split(self, separator: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:  # type: ignore[override]
+        self._ask(separator)
         return self._pieces(str.split(self, separator, maxsplit), len(separator or ""))
 
     def rsplit(self, separator: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:  # type: ignore[override]
+        self._ask(separator)
         found: list[str] = []
         end = len(self)
         for piece in reversed(str.rsplit(self, separator, maxsplit)):
@@ -140,10 +176,12 @@ class Traced(str):
         return self._pieces(str.splitlines(self, keepends))
 
     def partition(self, separator: str, /) -> tuple[str, str, str]:
+        self._ask(separator)
         at = str.find(self, separator)
         return self._parted(at, separator) if at >= 0 else (self, "", "")
 
     def rpartition(self, separator: str, /) -> tuple[str, str, str]:
+        self._ask(separator)
         at = str.rfind(self, separator)
         return self._parted(at, separator) if at >= 0 else ("", "", self)
 
@@ -161,6 +199,7 @@ class Traced(str):
         return found
 
     def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
+        self._ask(old)
         if not old:
             return super().replace(old, new, count)
         return join(new, self._split_at(old, count.__index__()))

@@ -7,15 +7,15 @@ the generation prompt, rendered for the messages before the turn, says what of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 from training_hub.data.examples import Conversation, Message
-from training_hub.data.losses import TemplateError, require_all
-from training_hub.data.plans import Opening, Plan, learn, plain_roles
+from training_hub.data.losses import TemplateError, ToolsError, require_all
+from training_hub.data.plans import Frame, Plan, learn, plain_roles
 from training_hub.data.rendering import Beside, Renderer
 from training_hub.data.tokenizer import Tokenizer
-from training_hub.data.traced import TEMPLATE, Traced
+from training_hub.data.traced import CONTENT, TEMPLATE, Traced
 from training_hub.data.writings import THINK, WRITINGS, Writing
 
 _REMEMBERED = 4096
@@ -30,12 +30,35 @@ class Turns:
         self._eos = str(tokenizer.eos_token or "")
         self._renderer = Renderer(tokenizer)
         self._plans: dict[object, Plan] = {}
+        self._frames: dict[object, Frame] = {}
         self._writings: dict[object, Writing] = {}
         self._writes_tools = False
-        self.warnings: dict[str, None] = {}
+        self._thoughtless = _Seen()
+        self._endless = _Seen()
 
-    def render(self, conversation: Conversation) -> tuple[str, list[Span]]:
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to know of the template, with how often it was met, and where first."""
+        found = []
+        if self._thoughtless.count:
+            found.append(
+                f"The chat template leaves out the reasoning of earlier assistant turns ({self._thoughtless.count} "
+                f"rows, first {self._thoughtless.first})."
+            )
+        if self._endless.count:
+            found.append(
+                f"The chat template writes no end-of-turn text after {self._endless.count} of the assistant turns to be "
+                f"learnt, first {self._endless.first}, so the model will not learn to stop there; let it write "
+                "eos_token after each of them."
+            )
+        return tuple(found)
+
+    def render(self, conversation: Conversation, place: object) -> tuple[str, list[Span]]:
         """The conversation as text, and the spans of it that are trained, in order and apart from each other.
+
+        Args:
+            conversation: What to render.
+            place: Where it stands, for warnings.
 
         Raises:
             TemplateError: The template does not take the conversation, or leaves out a part of it.
@@ -52,33 +75,36 @@ class Turns:
                 continue
             tried.append(written)
             try:
-                found = self._render(conversation, written)
+                found = self._render(conversation, written, place)
             except TemplateError as error:
                 problems[writing] = error
             else:
                 self._writings[kind] = writing
                 return found
-        raise problems.get(WRITINGS[0]) or next(iter(problems.values()))
+        # Where the template takes the messages in another way, what it then leaves out is the reason.
+        without_tools = [problem for problem in problems.values() if isinstance(problem, ToolsError)]
+        raise next(iter([*without_tools, problems.get(WRITINGS[0]) or next(iter(problems.values()))]))
 
-    def _render(self, conversation: Conversation, messages: list[Message]) -> tuple[str, list[Span]]:
+    def _render(self, conversation: Conversation, messages: list[Message], place: object) -> tuple[str, list[Span]]:
         beside, trained = Beside.of(conversation), conversation.trained
         text = self._renderer.render(messages, beside)
         roles = None if beside.tools or beside.arguments else plain_roles(messages)
-        plan = self._plans.get((roles, trained)) if roles else None
+        usual = self._renderer.is_usual(messages, beside)
+        plan = self._plans.get((roles, trained)) if roles and usual else None
         fitted = plan.fit(text, [message["content"] for message in messages]) if plan else None
         if fitted is not None:
-            traced, openings = fitted
+            traced, frames = fitted
         else:
             traced = self._renderer.traced(text, messages, beside)
             self._require_tools(text, messages, beside)
             if require_all(traced, messages, trained):
-                self.warnings["The chat template leaves out the reasoning of earlier assistant turns."] = None
-            openings = {
-                index: self._opening(traced, messages, index, beside)
+                self._thoughtless.note(place)
+            frames = {
+                index: self._known_frame(traced, messages, index, beside)
                 for index in trained
                 if messages[index]["role"] == "assistant"
             }
-            if roles and (learnt := learn(traced, messages, openings)):
+            if roles and self._renderer.is_usual(messages, beside) and (learnt := learn(traced, messages, frames)):
                 if len(self._plans) >= _REMEMBERED:
                     self._plans.clear()
                 self._plans[roles, trained] = learnt
@@ -86,66 +112,124 @@ class Turns:
             span
             for index in trained
             for span in (
-                self._answered(traced, messages, index, openings[index])
-                if index in openings
+                self._answered(traced, messages, index, frames[index], place)
+                if index in frames
                 else _contents(traced, index)
             )
         ]
         return text, sorted(spans)
 
-    def _opening(self, text: Traced, messages: list[Message], index: int, beside: Beside) -> Opening:
-        """What the model is given before a turn, from the render of the messages before it."""
-        start = next((start for start, _ in _stretches(text, index)), len(text))
+    def _known_frame(self, text: Traced, messages: list[Message], index: int, beside: Beside) -> Frame:
+        """The frame of a turn, which is asked for once where all that the template writes around it is the same."""
+        stretches = _stretches(text, index)
+        if not stretches or not self._renderer.is_usual(messages, beside):
+            return self._frame(text, messages, index, beside)
+        start, end = stretches[0]
+        words = _words(text, (start, end)) or (end, end)
+        key = (
+            tuple((message["role"], "tool_calls" in message) for message in messages[max(index - 1, 0) : index + 2]),
+            tuple(messages[index]),
+            index == 0,
+            index == len(messages) - 1,
+            len(stretches),
+            str.__getitem__(text, slice(start, words[0])),
+            str.__getitem__(text, slice(words[1], end)),
+            bool(beside.tools),
+            repr(beside.arguments),
+        )
+        if key not in self._frames:
+            frame = self._frame(text, messages, index, beside)
+            # What was looked for only now may be in this row.
+            if not self._renderer.is_usual(messages, beside):
+                return frame
+            if len(self._frames) >= _REMEMBERED:
+                self._frames.clear()
+            self._frames[key] = frame._replace(at=frame.at - start)
+        frame = self._frames[key]
+        return frame._replace(at=frame.at + start)
+
+    def _frame(self, text: Traced, messages: list[Message], index: int, beside: Beside) -> Frame:
+        """What the model is given before a turn, from the render of the messages before it, and how the turn ends."""
+        stretches = _stretches(text, index)
+        start = stretches[0][0] if stretches else len(text)
+        closing = self._closing(text, messages, index, beside)
         before = messages[:index]
         opened, closed = self._around(before, beside)
         if opened is None or closed is None:
             before = list(_ANY)
             opened, closed = self._around(before, beside)
             if opened is None or closed is None:
-                return Opening(start, "")
+                return Frame(start, "", closing)
         shared = _shared(opened, closed)
+        traced = self._renderer.traced(opened, before, beside, prompt=True)
         if shared < len(closed):
             # A conversation that goes on may be closed in another way; no text of the template is cut in two.
-            edges = accumulate(run.length for run in self._renderer.traced(opened, before, beside, prompt=True).runs)
+            edges = accumulate(run.length for run in traced.runs)
             shared = max((edge for edge in edges if edge <= shared), default=0)
-        if text.startswith(opened) or (index and text.startswith(opened[:shared]) and shared >= start):
+        if index and (text.startswith(opened) or (text.startswith(opened[:shared]) and shared >= start)):
             start = shared
-        return Opening(start, opened[shared:])
+        return Frame(start, opened[shared:], closing)
+
+    def _closing(self, text: Traced, messages: list[Message], index: int, beside: Beside) -> str:
+        """A token that ends the turn, where the template writes it behind what is the message's own."""
+        stretch = next(reversed(_stretches(text, index)), None)
+        words = _words(text, stretch) if stretch else None
+        if stretch is None or words is None:
+            return ""
+        if "tool_calls" in messages[index]:
+            # What the template writes before a result may be where the model stops.
+            stretch = _stretches(text, index)[0]
+        elif text[words[1] : stretch[1]].strip():
+            return ""
+        closed = self._renderer.attempt(messages[: index + 1], beside)
+        if closed is None or not text.startswith(closed):
+            return ""
+        beyond = closed[stretch[1] :].strip()
+        tokens = [token for token in self._renderer.tokenizer.get_added_vocab() if beyond.startswith(token)]
+        return max(tokens, key=len, default="")
 
     def _around(self, messages: list[Message], beside: Beside) -> tuple[str | None, str | None]:
         """Messages with the generation prompt behind them, and without."""
         return self._renderer.attempt(messages, beside, prompt=True), self._renderer.attempt(messages, beside)
 
-    def _answered(self, text: Traced, messages: Sequence[Message], index: int, opening: Opening) -> list[Span]:
+    def _answered(
+        self, text: Traced, messages: Sequence[Message], index: int, frame: Frame, place: object
+    ) -> list[Span]:
         """What the model must write of an assistant's turn; in pieces where the template has others between."""
         found: list[Span] = []
+        said = 0
         for stretch in _stretches(text, index):
             words = _words(text, stretch)
             if words is None and not text[stretch[0] : stretch[1]].strip():
                 continue
-            start = stretch[0] if found else self._start(text, stretch, messages, index, opening)
-            found.append((start, self._stop(text, words[1] if words else stretch[0], stretch[1])))
+            start = stretch[0] if found else self._start(text, stretch, messages, index, frame)
+            said = words[1] if words else stretch[0]
+            found.append((start, self._stop(text, said, stretch[1], frame.closing)))
         if not found:
             raise TemplateError(
                 f"the chat template leaves out message {index + 1} (role {messages[index]['role']!r}); use one that "
                 "writes every message"
             )
+        if found[-1][1] == said:
+            self._endless.note(f"message {index + 1} of {place}")
         return [(start, stop) for start, stop in found if start < stop]
 
-    def _start(self, text: Traced, stretch: Span, messages: Sequence[Message], index: int, opening: Opening) -> int:
+    def _start(self, text: Traced, stretch: Span, messages: Sequence[Message], index: int, frame: Frame) -> int:
         """Where what the model writes begins."""
         words = (_words(text, stretch) or (stretch[1],))[0]
-        at, prompt = opening
+        at, prompt = frame.at, frame.prompt
         reached = at + _shared(text[at : at + len(prompt)], prompt)
         if reached < at + len(prompt):
+            header = str.find(text, prompt, stretch[0], words)
+            if header >= 0:
+                return header + len(prompt)
             # The turn goes on in another way than its prompt: from the piece of text that differs.
             edges = [0, *accumulate(run.length for run in text.runs)]
             reached = max((edge for edge in edges if at <= edge <= reached), default=at)
-            if THINK[1] in text[reached:words] and "tool_calls" not in messages[index]:
-                # An empty reasoning where the prompt has another one: no answer to any prompt.
-                return words
-            return reached
-        if prompt:
+            thought = str.rfind(text, THINK[1], reached, words)
+            # An empty reasoning, where the prompt has another one, is no answer to any prompt.
+            return reached if thought < 0 else thought + len(THINK[1])
+        if prompt or at > stretch[0]:
             return max(reached, stretch[0])
         if text[stretch[0] : words].strip():
             # A template without generation prompt: the role's header is still none of the model's words.
@@ -153,8 +237,8 @@ class Turns:
         return stretch[0]
 
     def _after_header(self, text: Traced, stretch: Span, words: int, messages: Sequence[Message], index: int) -> int:
-        """Where the header ends, which a call has in common with a plain answer."""
-        if "tool_calls" not in messages[index]:
+        """Where the header ends, which calls and reasoning have in common with a plain answer."""
+        if _source(text, words) == CONTENT:
             return words
         plain: list[Message] = [*messages[:index], {"role": "assistant", "content": "x"}]
         rendered = self._renderer.attempt(plain, Beside())
@@ -167,32 +251,40 @@ class Turns:
             return stretch[0]
         return stretch[0] + _shared(text[stretch[0] : words], traced[other[0] : said[0]])
 
-    def _stop(self, text: Traced, words: int, end: int) -> int:
+    def _stop(self, text: Traced, words: int, end: int, closing: str) -> int:
         """Where a turn whose words end at `words` ends: with the end-of-turn text, without the space behind that."""
         tail = str.__getitem__(text, slice(words, end))
         if self._eos and self._eos in tail:
             return words + tail.index(self._eos) + len(self._eos)
-        if tail.strip():
-            return words + len(tail.rstrip())
         following = str.__getitem__(text, slice(end, None))
-        if self._eos and following.lstrip().startswith(self._eos):
-            return end + following.index(self._eos) + len(self._eos)
-        self.warnings[
-            "The chat template writes no end-of-turn text after an assistant turn, so the model will not learn to stop."
-        ] = None
-        return words
+        for behind in (closing, "" if tail.strip() else self._eos):
+            if behind and following.lstrip().startswith(behind):
+                return end + following.index(behind) + len(behind)
+        return words + len(tail.rstrip())
 
     def _require_tools(self, text: str, messages: Sequence[Message], beside: Beside) -> None:
         if not beside.tools:
             return
         if not self._writes_tools:
             if self._renderer.attempt(messages, beside._replace(tools=None)) == text:
-                raise TemplateError("the chat template leaves out 'tools'; use one that writes them, or drop the field")
+                raise ToolsError("the chat template leaves out 'tools'; use one that writes them, or drop the field")
             self._writes_tools = True
         for tool in beside.tools:
             name = str(tool["function"]["name"])
             if name not in text:
-                raise TemplateError(f"the chat template leaves out the tool {name!r}; use one that writes all tools")
+                raise ToolsError(f"the chat template leaves out the tool {name!r}; use one that writes all tools")
+
+
+class _Seen:
+    """How often something was met, and where first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: object = None
+
+    def note(self, place: object) -> None:
+        self.first = self.first if self.count else place
+        self.count += 1
 
 
 def _contents(text: Traced, index: int) -> list[Span]:
@@ -221,6 +313,11 @@ def _words(text: Traced, stretch: Span) -> Span | None:
             found = (found[0] if found else at, at + run.length)
         at += run.length
     return found
+
+
+def _source(text: Traced, at: int) -> str:
+    """What wrote the character at a place."""
+    return next((run.source for run in text.cut(at, min(at + 1, len(text))).runs), TEMPLATE)
 
 
 def _shared(one: str, other: str) -> int:

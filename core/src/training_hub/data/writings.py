@@ -40,7 +40,7 @@ def reasoning_apart(messages: Sequence[Message]) -> list[Message]:
 def content_as_parts(messages: Sequence[Message]) -> list[Message]:
     """Templates of models that also see or hear want the content as a list of parts."""
     return [
-        {**message, "content": [{"type": "text", "text": message["content"]}] if message["content"] else []}
+        {**message, "content": [{"type": "text", "text": message["content"]}]}
         if isinstance(message.get("content"), str)
         else message
         for message in messages

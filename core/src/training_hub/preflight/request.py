@@ -71,7 +71,8 @@ def check_request(parameters: Parameters) -> Request:
     if problems:
         raise RequestError("\n".join(map(str, problems)))
     assert model and data
-    return Request(model, data, eval_data, directory, resumed, tuple(_space_for_all(parameters, directory, model)))
+    warnings = (*_unread({"data_path": data, "eval_data_path": eval_data}), *_space_for_all(parameters, directory, model))
+    return Request(model, data, eval_data, directory, resumed, warnings)
 
 
 def _found(problems: list[UserError], check: Callable[[], T]) -> T | None:
@@ -117,6 +118,14 @@ def _check_directory(
     for name, found in rows.items():
         if found is not None:
             directory.check_spares(name, Path(found.path))
+
+
+def _unread(rows: Mapping[str, DatasetSummary | None]) -> Iterator[str]:
+    """What the rows hold that is not looked at: mostly where they are from, but maybe a misspelt key."""
+    for name, data in rows.items():
+        if data is not None and data.unread:
+            keys = ", ".join(map(repr, data.unread))
+            yield f"{name}={data.path}: nothing reads the keys {keys} of its rows; they are not trained"
 
 
 def _space_for_all(parameters: Parameters, directory: RunDirectory, model: ModelSummary) -> Iterator[str]:

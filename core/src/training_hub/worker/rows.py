@@ -72,6 +72,7 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
         block_size=block,
         summary=job.eval_data,
         formats=_checked(job.eval_data, every),
+        parameter="eval_data_path",
     )
     return found._replace(validation=held_out.train)
 
