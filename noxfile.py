@@ -120,13 +120,13 @@ def tests(session: nox.Session, environment: str) -> None:
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))
-            paths = ["tests", *(f"--ignore=tests/{name}" for name in elsewhere)]
+            paths = ["tests", *(f"--ignore=tests/{name}" for name in (*elsewhere, "templates"))]
         case "plugins":
             fresh(session, *wheels(session, "core", "good", "broken"))
             paths = ["tests/with_plugins"]
         case _:
             with_framework(session, environment)
-            paths = [f"plugins/{environment}/tests", "tests/data", "tests/faults"]
+            paths = [f"plugins/{environment}/tests", "tests/data", "tests/templates", "tests/faults"]
     if environment == "core":
         install(session, "matplotlib", "pyarrow")
     test(session, *paths)
@@ -246,6 +246,15 @@ def parity(session: nox.Session, plugin: str) -> None:
         return
     with_framework(session, plugin)
     session.run("python", "tests/parity/run_cells.py", plugin, str(cells), *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def templates(session: nox.Session) -> None:
+    """Every chat template of installed packages with every kind of row: what is trained, what is refused and why."""
+    with_framework(session, "trl")
+    # Only their templates are read.
+    install(session, "--no-deps", "axolotl", "unsloth")
+    session.run("python", "tests/templates/report.py", "docs/templates.md", env=OFFLINE)
 
 
 @nox.session

@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-TOKENS = re.compile(r"<[|｜][^<>{}\s'\"]{1,40}[|｜]?>|<\|?/?[a-z_|]{1,30}\|?>|\[/?[A-Z_]{2,30}\]")
+# With DeepSeek's wider bars.
+TOKENS = re.compile(r"<[|\uff5c][^<>{}\s'\"]{1,40}[|\uff5c]?>|<\|?/?[a-z_|]{1,30}\|?>|\[/?[A-Z_]{2,30}\]")
 ENDS = (
     "<|im_end|>", "<|eot_id|>", "<|eot|>", "<|end|>", "<end_of_turn>", "<turn|>", "<|END_OF_TURN_TOKEN|>", "[|endofturn|]",
-    "<｜end▁of▁sentence｜>", "<|endoftext|>", "</s>", "<|end_of_turn|>", "<|user|>",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>", "<|endoftext|>", "</s>", "<|end_of_turn|>", "<|user|>",
 )  # fmt: skip
 
 
@@ -83,8 +84,8 @@ def _unsloth() -> list[Template]:
         ):
             try:
                 exec(compile(ast.Module([statement], []), "unsloth", "exec"), {"CHAT_TEMPLATES": {}}, names)
-            except Exception:  # noqa: S112 - what is no template needs more of the module
-                continue
+            except Exception:
+                continue  # no template, and needs more of the module
     return [
         Template(f"unsloth/{name.removesuffix('_template')}", text)
         for name, text in names.items()

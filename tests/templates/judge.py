@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,8 +72,8 @@ class Judge:
                     add_generation_prompt=prompt,
                     **example.template_arguments,
                 )
-            except Exception:  # noqa: S112 - a template may refuse
-                continue
+            except Exception:
+                continue  # a template may refuse
             if "[{'" not in text:
                 found.append(text)
         return max(found, key=lambda text: sum(word in text for word in words), default=None)
@@ -185,7 +184,10 @@ class Judge:
             self.tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=prompt)
             for prompt in (False, True)
         )
-        return str(opened[len(os.path.commonprefix([closed, opened])) :])
+        shared = next(
+            (at for at, pair in enumerate(zip(closed, opened, strict=False)) if pair[0] != pair[1]), len(closed)
+        )
+        return str(opened[shared:])
 
     def _agree(self, given: str, ours: str, theirs: str) -> bool:
         """Whether a marked run is the trained one; marks may have the space behind the end, and what is given.

@@ -96,10 +96,10 @@ def main() -> int:
         for kind, verdict in found[template.name].items():
             if verdict.outcome == "wrong":
                 wrong += 1
-                print(f"{template.name}, {kind}: {verdict.why}")
+                sys.stdout.write(f"{template.name}, {kind}: {verdict.why}\n")
     for target in sys.argv[1:]:
         Path(target).write_text(page(found), encoding="utf-8")
-    print(f"{len(found)} templates, {len(KINDS)} kinds of row, {wrong} wrong")
+    sys.stdout.write(f"{len(found)} templates, {len(KINDS)} kinds of row, {wrong} wrong\n")
     return 1 if wrong else 0
 
 

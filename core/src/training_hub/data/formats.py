@@ -42,8 +42,8 @@ def detect(row: object, options: DatasetOptions, formats: FormatChoice | None = 
         raise RowError(f"it is a {name} row ({other.expected}), which {who}, or give rows of {_expected(formats)}")
     if _is_pair(row):
         raise RowError(
-            "it is a preference row, of a chosen and a rejected answer, which dpo learns from where a plugin brings it; "
-            f"give rows of {_expected(formats)}"
+            "it is a preference row, of a chosen and a rejected answer, which dpo learns from where a plugin brings "
+            f"that; give rows of {_expected(formats)}"
         )
     keys = ", ".join(shown(key) for key in list(row)[:6]) or "none at all"
     for name in ("field_messages", "field_instruction", "document_column_name"):

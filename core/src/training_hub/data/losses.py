@@ -128,8 +128,8 @@ def _require_calls(written: str, message: Message, where: str) -> None:
         missing = next((text for text in _texts(arguments) if not _is_in(text, written)), None)
         if missing is not None:
             raise TemplateError(
-                f"the chat template leaves out {shown(missing)} of the call of {name!r} in {where}; use one that writes "
-                "tool_calls whole"
+                f"the chat template leaves out {shown(missing)} of the call of {name!r} in {where}; use one that "
+                "writes tool_calls whole"
             )
         if arguments and repr(arguments) in written and json.dumps(arguments, ensure_ascii=False) not in written:
             raise TemplateError(

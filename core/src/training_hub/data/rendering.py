@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from training_hub.data.examples import Conversation, Message
 from training_hub.data.losses import TemplateError
-from training_hub.data.template import TracedTemplate
 from training_hub.data.tokenizer import Tokenizer
 from training_hub.data.traced import Traced
+
+if TYPE_CHECKING:
+    from training_hub.data.template import TracedTemplate
 
 
 class Beside(NamedTuple):
@@ -77,6 +79,8 @@ class Renderer:
         return not any(text in str(message.get("content")) for text in asked for message in messages)
 
     def _template(self, beside: Beside) -> TracedTemplate:
+        from training_hub.data.template import TracedTemplate  # jinja2, which takes a while to import
+
         source = str(self.tokenizer.get_chat_template(tools=beside.tools))
         if source not in self._templates:
             self._templates[source] = TracedTemplate(source)

@@ -50,17 +50,7 @@ class TracedTemplate:
         environment.turns = self._turns
         environment.filters |= {"tojson": _to_json, "join": _join, "safe": lambda value: value}
         environment.globals |= {"raise_exception": _raise, "strftime_now": lambda form: datetime.now().strftime(form)}
-        environment.filters |= {
-            name: _never_folded(function)
-            for name, function in {
-                _TEXT: self._turns.text,
-                _JOINED: lambda *parts: join("", map(str, parts)),
-                _OPEN: self._turns.open,
-                _ENTER: self._turns.enter,
-                _AT: self._turns.at,
-                _CLOSE: self._turns.close,
-            }.items()
-        }
+        environment.filters |= {name: _never_folded(function) for name, function in self._turns.functions().items()}
         tree = _Tracing().visit(environment.parse(source))
         tree.set_environment(environment)
         self._template = environment.from_string(tree)
@@ -94,6 +84,17 @@ class _TurnsOfLoops:
     def start(self) -> None:
         self._messages: list[int | None] = [None]
         self._loops: list[int] = [0]
+
+    def functions(self) -> dict[str, Callable[..., Any]]:
+        """What a changed template calls."""
+        return {
+            _TEXT: self.text,
+            _JOINED: lambda *parts: join("", map(str, parts)),
+            _OPEN: self.open,
+            _ENTER: self.enter,
+            _AT: self.at,
+            _CLOSE: self.close,
+        }
 
     @property
     def message(self) -> int | None:
@@ -143,14 +144,14 @@ class _TurnsOfLoops:
 class _Environment(ImmutableSandboxedEnvironment):
     turns: _TurnsOfLoops
 
-    def concat(self, parts: Iterable[str]) -> Traced:  # type: ignore[override]
+    def concat(self, parts: Iterable[str]) -> Traced:
         return join("", (self.turns.owned(part) for part in parts))
 
 
 class _Generation(Extension):
     """What is inside `{% generation %}` is written as any other text."""
 
-    tags = frozenset({"generation"})
+    tags: set[str] = {"generation"}  # noqa: RUF012 - as in its base
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         line = next(parser.stream).lineno

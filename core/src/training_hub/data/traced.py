@@ -158,11 +158,11 @@ class Traced(str):
     def removesuffix(self, suffix: str, /) -> Traced:
         return self.cut(0, len(self) - (len(suffix) if suffix and str.endswith(self, suffix) else 0))
 
-    def split(self, separator: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:  # type: ignore[override]
+    def split(self, separator: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
         self._ask(separator)
         return self._pieces(str.split(self, separator, maxsplit), len(separator or ""))
 
-    def rsplit(self, separator: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:  # type: ignore[override]
+    def rsplit(self, separator: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
         self._ask(separator)
         found: list[str] = []
         end = len(self)
@@ -172,7 +172,7 @@ class Traced(str):
             end = start - len(separator or "")
         return found[::-1]
 
-    def splitlines(self, keepends: bool = False) -> list[str]:  # type: ignore[override]
+    def splitlines(self, keepends: bool = False) -> list[str]:
         return self._pieces(str.splitlines(self, keepends))
 
     def partition(self, separator: str, /) -> tuple[str, str, str]:

@@ -47,8 +47,8 @@ class Turns:
             )
         if self._endless.count:
             found.append(
-                f"The chat template writes no end-of-turn text after {self._endless.count} of the assistant turns to be "
-                f"learnt, first {self._endless.first}, so the model will not learn to stop there; let it write "
+                f"The chat template writes no end-of-turn text after {self._endless.count} of the assistant turns to "
+                f"be learnt, first {self._endless.first}, so the model will not learn to stop there; let it write "
                 "eos_token after each of them."
             )
         return tuple(found)

@@ -71,7 +71,10 @@ def check_request(parameters: Parameters) -> Request:
     if problems:
         raise RequestError("\n".join(map(str, problems)))
     assert model and data
-    warnings = (*_unread({"data_path": data, "eval_data_path": eval_data}), *_space_for_all(parameters, directory, model))
+    warnings = (
+        *_unread({"data_path": data, "eval_data_path": eval_data}),
+        *_space_for_all(parameters, directory, model),
+    )
     return Request(model, data, eval_data, directory, resumed, warnings)
 
 
