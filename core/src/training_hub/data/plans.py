@@ -7,17 +7,8 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from training_hub.data.examples import Message
+from training_hub.data.frames import Frame
 from training_hub.data.traced import CONTENT, Run, Traced
-
-
-class Frame(NamedTuple):
-    """What stands around the turn of an assistant."""
-
-    at: int
-    """Where in the text its generation prompt stands, if it has that."""
-    prompt: str
-    closing: str = ""
-    """What ends the turn, where the template writes that behind it."""
 
 
 class Plan(NamedTuple):

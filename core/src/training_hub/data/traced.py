@@ -31,6 +31,8 @@ class Run(NamedTuple):
 
 
 Runs = tuple[Run, ...]
+Span = tuple[int, int]
+"""From one character to before another."""
 
 
 asked: ContextVar[set[str] | None] = ContextVar("asked", default=None)
@@ -318,3 +320,26 @@ def message_of(value: Any) -> int | None:
     if isinstance(value, list | tuple):
         return next((found for item in value if (found := message_of(item)) is not None), None)
     return None
+
+
+def stretches_of(text: Traced, index: int) -> list[Span]:
+    """Where a message's characters stand, without gaps where they touch."""
+    found: list[Span] = []
+    at = 0
+    for run in text.runs:
+        if run.message == index:
+            start = found.pop()[0] if found and found[-1][1] == at else at
+            found.append((start, at + run.length))
+        at += run.length
+    return found
+
+
+def words_of(text: Traced, stretch: Span) -> Span | None:
+    """From the first to the last character of a stretch that is not the template's own."""
+    at = 0
+    found: Span | None = None
+    for run in text.runs:
+        if stretch[0] <= at < stretch[1] and run.source != TEMPLATE and run.length:
+            found = (found[0] if found else at, at + run.length)
+        at += run.length
+    return found

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from training_hub.data.examples import Conversation, Message
+from training_hub.data.frames import Frame, Frames, shared
 from training_hub.data.losses import TemplateError, ToolsError, require_all
-from training_hub.data.plans import Frame, Plan, learn, plain_roles
+from training_hub.data.plans import Plan, learn, plain_roles
 from training_hub.data.rendering import Beside, Renderer
 from training_hub.data.tokenizer import Tokenizer
-from training_hub.data.traced import CONTENT, TEMPLATE, Traced
+from training_hub.data.traced import CONTENT, TEMPLATE, Span, Traced, stretches_of, words_of
 from training_hub.data.writings import THINK, WRITINGS, Writing
 
 _REMEMBERED = 4096
-_ANY: tuple[Message, ...] = ({"role": "user", "content": "x"},)
-Span = tuple[int, int]
 
 
 class Turns:
@@ -30,7 +29,7 @@ class Turns:
         self._eos = str(tokenizer.eos_token or "")
         self._renderer = Renderer(tokenizer)
         self._plans: dict[object, Plan] = {}
-        self._frames: dict[object, Frame] = {}
+        self._frames = Frames(self._renderer)
         self._writings: dict[object, Writing] = {}
         self._writes_tools = False
         self._thoughtless = _Seen()
@@ -100,7 +99,7 @@ class Turns:
             if require_all(traced, messages, trained):
                 self._thoughtless.note(place)
             frames = {
-                index: self._known_frame(traced, messages, index, beside)
+                index: self._frames.of(traced, messages, index, beside)
                 for index in trained
                 if messages[index]["role"] == "assistant"
             }
@@ -119,87 +118,14 @@ class Turns:
         ]
         return text, sorted(spans)
 
-    def _known_frame(self, text: Traced, messages: list[Message], index: int, beside: Beside) -> Frame:
-        """The frame of a turn, which is asked for once where all that the template writes around it is the same."""
-        stretches = _stretches(text, index)
-        if not stretches or not self._renderer.is_usual(messages, beside):
-            return self._frame(text, messages, index, beside)
-        start, end = stretches[0]
-        words = _words(text, (start, end)) or (end, end)
-        key = (
-            tuple((message["role"], "tool_calls" in message) for message in messages[max(index - 1, 0) : index + 2]),
-            tuple(messages[index]),
-            index == 0,
-            index == len(messages) - 1,
-            len(stretches),
-            str.__getitem__(text, slice(start, words[0])),
-            str.__getitem__(text, slice(words[1], end)),
-            bool(beside.tools),
-            repr(beside.arguments),
-        )
-        if key not in self._frames:
-            frame = self._frame(text, messages, index, beside)
-            # What was looked for only now may be in this row.
-            if not self._renderer.is_usual(messages, beside):
-                return frame
-            if len(self._frames) >= _REMEMBERED:
-                self._frames.clear()
-            self._frames[key] = frame._replace(at=frame.at - start)
-        frame = self._frames[key]
-        return frame._replace(at=frame.at + start)
-
-    def _frame(self, text: Traced, messages: list[Message], index: int, beside: Beside) -> Frame:
-        """What the model is given before a turn, from the render of the messages before it, and how the turn ends."""
-        stretches = _stretches(text, index)
-        start = stretches[0][0] if stretches else len(text)
-        closing = self._closing(text, messages, index, beside)
-        before = messages[:index]
-        opened, closed = self._around(before, beside)
-        if opened is None or closed is None:
-            before = list(_ANY)
-            opened, closed = self._around(before, beside)
-            if opened is None or closed is None:
-                return Frame(start, "", closing)
-        shared = _shared(opened, closed)
-        traced = self._renderer.traced(opened, before, beside, prompt=True)
-        if shared < len(closed):
-            # A conversation that goes on may be closed in another way; no text of the template is cut in two.
-            edges = accumulate(run.length for run in traced.runs)
-            shared = max((edge for edge in edges if edge <= shared), default=0)
-        if index and (text.startswith(opened) or (text.startswith(opened[:shared]) and shared >= start)):
-            start = shared
-        return Frame(start, opened[shared:], closing)
-
-    def _closing(self, text: Traced, messages: list[Message], index: int, beside: Beside) -> str:
-        """A token that ends the turn, where the template writes it behind what is the message's own."""
-        stretch = next(reversed(_stretches(text, index)), None)
-        words = _words(text, stretch) if stretch else None
-        if stretch is None or words is None:
-            return ""
-        if "tool_calls" in messages[index]:
-            # What the template writes before a result may be where the model stops.
-            stretch = _stretches(text, index)[0]
-        elif text[words[1] : stretch[1]].strip():
-            return ""
-        closed = self._renderer.attempt(messages[: index + 1], beside)
-        if closed is None or not text.startswith(closed):
-            return ""
-        beyond = closed[stretch[1] :].strip()
-        tokens = [token for token in self._renderer.tokenizer.get_added_vocab() if beyond.startswith(token)]
-        return max(tokens, key=len, default="")
-
-    def _around(self, messages: list[Message], beside: Beside) -> tuple[str | None, str | None]:
-        """Messages with the generation prompt behind them, and without."""
-        return self._renderer.attempt(messages, beside, prompt=True), self._renderer.attempt(messages, beside)
-
     def _answered(
         self, text: Traced, messages: Sequence[Message], index: int, frame: Frame, place: object
     ) -> list[Span]:
         """What the model must write of an assistant's turn; in pieces where the template has others between."""
         found: list[Span] = []
         said = 0
-        for stretch in _stretches(text, index):
-            words = _words(text, stretch)
+        for stretch in stretches_of(text, index):
+            words = words_of(text, stretch)
             if words is None and not text[stretch[0] : stretch[1]].strip():
                 continue
             start = stretch[0] if found else self._start(text, stretch, messages, index, frame)
@@ -216,9 +142,9 @@ class Turns:
 
     def _start(self, text: Traced, stretch: Span, messages: Sequence[Message], index: int, frame: Frame) -> int:
         """Where what the model writes begins."""
-        words = (_words(text, stretch) or (stretch[1],))[0]
+        words = (words_of(text, stretch) or (stretch[1],))[0]
         at, prompt = frame.at, frame.prompt
-        reached = at + _shared(text[at : at + len(prompt)], prompt)
+        reached = at + shared(text[at : at + len(prompt)], prompt)
         if reached < at + len(prompt):
             header = str.find(text, prompt, stretch[0], words)
             if header >= 0:
@@ -245,11 +171,11 @@ class Turns:
         if rendered is None:
             return stretch[0]
         traced = self._renderer.traced(rendered, plain, Beside())
-        other = next(iter(_stretches(traced, index)), None)
-        said = _words(traced, other) if other else None
+        other = next(iter(stretches_of(traced, index)), None)
+        said = words_of(traced, other) if other else None
         if other is None or said is None:
             return stretch[0]
-        return stretch[0] + _shared(text[stretch[0] : words], traced[other[0] : said[0]])
+        return stretch[0] + shared(text[stretch[0] : words], traced[other[0] : said[0]])
 
     def _stop(self, text: Traced, words: int, end: int, closing: str) -> int:
         """Where a turn whose words end at `words` ends: with the end-of-turn text, without the space behind that."""
@@ -289,47 +215,12 @@ class _Seen:
 
 def _contents(text: Traced, index: int) -> list[Span]:
     """A turn of another than the assistant, without what the template writes around it."""
-    return [words for stretch in _stretches(text, index) if (words := _words(text, stretch)) is not None]
-
-
-def _stretches(text: Traced, index: int) -> list[Span]:
-    """Where a message's characters stand, without gaps where they touch."""
-    found: list[Span] = []
-    at = 0
-    for run in text.runs:
-        if run.message == index:
-            start = found.pop()[0] if found and found[-1][1] == at else at
-            found.append((start, at + run.length))
-        at += run.length
-    return found
-
-
-def _words(text: Traced, stretch: Span) -> Span | None:
-    """From the first to the last character of a stretch that is not the template's own."""
-    at = 0
-    found: Span | None = None
-    for run in text.runs:
-        if stretch[0] <= at < stretch[1] and run.source != TEMPLATE and run.length:
-            found = (found[0] if found else at, at + run.length)
-        at += run.length
-    return found
+    return [words for stretch in stretches_of(text, index) if (words := words_of(text, stretch)) is not None]
 
 
 def _source(text: Traced, at: int) -> str:
     """What wrote the character at a place."""
     return next((run.source for run in text.cut(at, min(at + 1, len(text))).runs), TEMPLATE)
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two texts begin with in common."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _thinks(messages: Sequence[Message]) -> bool:
