@@ -399,7 +399,7 @@ def test_a_form_that_claims_every_row_takes_none_from_others(package, tmp_path):
     package("greedy", PAIRS.replace("RECOGNISES", "return True"))
     messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     assert checked("sft", {"messages": messages}, tmp_path).format == "messages"
-    with pytest.raises(DatasetError, match="it is a row of 'greedy', which learns-greedy learns from"):
+    with pytest.raises(DatasetError, match="it is a greedy row .'greedy'., which learns-greedy learns from"):
         checked("sft", {"unknown": 1}, tmp_path)
 
 

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
     from training_hub.data.encode import Encoded, Encoder
     from training_hub.data.examples import Conversation, Message
-    from training_hub.data.messages import checked_messages, checked_tools, checked_turns
+    from training_hub.data.messages import (
+        checked_messages,
+        checked_template_arguments,
+        checked_tools,
+        checked_turns,
+        require_text_only,
+    )
     from training_hub.data.options import DatasetOptions, RowError
     from training_hub.data.prepare import Prepared, Report, Rows
     from training_hub.data.processed import write_processed
@@ -180,8 +186,10 @@ _HOMES = {
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
     "checked_messages": "training_hub.data.messages",
+    "checked_template_arguments": "training_hub.data.messages",
     "checked_tools": "training_hub.data.messages",
     "checked_turns": "training_hub.data.messages",
+    "require_text_only": "training_hub.data.messages",
     "data_directory": "training_hub.store.directory",
     "devices": "training_hub.backends.devices",
     "end_of_text": "training_hub.data.tokenizer",
@@ -307,8 +315,10 @@ __all__ = [
     "by_hub",
     "check_finite",
     "checked_messages",
+    "checked_template_arguments",
     "checked_tools",
     "checked_turns",
+    "require_text_only",
     "data_directory",
     "devices",
     "end_of_text",

@@ -10,13 +10,13 @@ from training_hub.data.examples import IGNORED, Conversation, Document, Example,
 from training_hub.data.messages import (
     calls_tools,
     checked_messages,
+    checked_template_arguments,
     checked_tools,
     chosen_messages,
     full_text,
     is_sharegpt,
     require_text_only,
     sharegpt_messages,
-    template_arguments,
     text_of,
 )
 from training_hub.data.options import DatasetOptions, RowError
@@ -357,7 +357,7 @@ def _conversation(
         raise RowError(f"{none} that is learnt" if some else none)
     require_text_only(row)
     _require_unlabelled(row)
-    return Conversation(tuple(messages), trained, checked_tools(row), template_arguments(row))
+    return Conversation(tuple(messages), trained, checked_tools(row), checked_template_arguments(row))
 
 
 def _require_unlabelled(row: Mapping[str, Any]) -> None:

@@ -214,7 +214,7 @@ def checked_tools(row: Mapping[str, Any]) -> tuple[Message, ...]:
     return tuple(_tool(tool, f"{name}[{number}]") for number, tool in enumerate(tools))
 
 
-def template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
+def checked_template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a row gives to the chat template besides, under `chat_template_kwargs`, such as `enable_thinking`.
 
     Raises:

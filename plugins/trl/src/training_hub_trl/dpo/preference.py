@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,15 +12,16 @@ from training_hub.plugin import (
     RowError,
     RowFormat,
     checked_messages,
+    checked_template_arguments,
     checked_tools,
     checked_turns,
+    require_text_only,
 )
 from training_hub_trl.dpo.encoding import encode
 from training_hub_trl.dpo.pair import EncodedPair, Messages, Preference, shared_beginning
 
 _SIDES = ("chosen", "rejected")
 _CONVERSATIONS = ("messages", "conversations", "conversation")
-_MEDIA = ("image", "images", "videos", "audios")
 _MISNAMED_PROMPTS = ("question", "query", "input", "problem", "context")
 
 
@@ -38,9 +38,7 @@ class PreferenceFormat(RowFormat):
         for side in _SIDES:
             if row.get(side) is None:
                 raise RowError(f"{side!r} is missing; expected an answer, as a text or as messages")
-        for name in _MEDIA:
-            if row.get(name):
-                raise RowError(f"{name!r} is there, and only text is learnt from; leave such rows out")
+        require_text_only(row)
         found = _texts(row) if _is_text(row) else _conversation(row)
         if found.chosen == found.rejected:
             raise RowError("'chosen' and 'rejected' are the same; expected two different answers")
@@ -132,7 +130,7 @@ def _conversation(row: dict[str, Any]) -> Preference:
             raise RowError(f"{side!r} ends with a message of role {answer[-1]['role']!r}; expected an assistant's")
         if prompt[-1]["role"] == answer[0]["role"] == "assistant":
             raise RowError(f"the prompt ends with an assistant's turn, and {side!r} begins with one; expected a user's")
-    return Preference(prompt, chosen, rejected, checked_tools(row), _template_arguments(row))
+    return Preference(prompt, chosen, rejected, checked_tools(row), checked_template_arguments(row))
 
 
 def _prompt(row: dict[str, Any]) -> Messages | None:
@@ -200,17 +198,3 @@ def _without_prompt(prompt: Messages, chosen: Messages, rejected: Messages) -> t
                 f"answer alone, or behind the prompt as it stands in the row"
             )
     return prompt, chosen, rejected
-
-
-def _template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
-    value = row.get("chat_template_kwargs")
-    if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise RowError(f"'chat_template_kwargs' is not JSON ({error}); expected an object") from error
-    if value is None or value == "":
-        return {}
-    if not isinstance(value, dict):
-        raise RowError("'chat_template_kwargs' is no object; expected the arguments of the chat template by name")
-    return value
