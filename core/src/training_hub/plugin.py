@@ -93,7 +93,8 @@ if TYPE_CHECKING:
     from training_hub.worker.osft_targets import target_layers
     from training_hub.worker.progress import Progress, RowOrder
     from training_hub.worker.reporter import StepReporter
-    from training_hub.worker.rows import load_tokenizer, prepare_rows, tell_warnings, write_rows
+    from training_hub.worker.rows import load_config, load_tokenizer, prepare_rows, tell_warnings, write_rows
+    from training_hub.worker.weights import check_weights
 
 # Names are imported when they are first used: a process that trains needs others than one that only lists.
 _HOMES = {
@@ -179,6 +180,7 @@ _HOMES = {
     "approximate": "training_hub.backends.translation",
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
+    "check_weights": "training_hub.worker.weights",
     "checked_messages": "training_hub.data.messages",
     "checked_tools": "training_hub.data.messages",
     "checked_turns": "training_hub.data.messages",
@@ -191,6 +193,7 @@ _HOMES = {
     "installation_problem": "training_hub.backends.installation",
     "launch": "training_hub.launchers.local",
     "liger_problem": "training_hub.backends.installation",
+    "load_config": "training_hub.worker.rows",
     "load_tokenizer": "training_hub.worker.rows",
     "misfit": "training_hub.parameters.description",
     "nearest": "training_hub.errors",
@@ -306,6 +309,7 @@ __all__ = [
     "approximate",
     "by_hub",
     "check_finite",
+    "check_weights",
     "checked_messages",
     "checked_tools",
     "checked_turns",
@@ -318,6 +322,7 @@ __all__ = [
     "installation_problem",
     "launch",
     "liger_problem",
+    "load_config",
     "load_tokenizer",
     "misfit",
     "nearest",

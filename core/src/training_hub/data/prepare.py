@@ -86,14 +86,14 @@ class Rows:
     def _blocks(self, report: Report) -> Iterator[EncodedRow]:
         if self.block_size is None:
             raise ParameterError("block_size is missing; documents are cut into blocks of that many tokens.")
-        for encoded in blocks(self._documents(report), self.encoder.tokenizer, self.block_size):
+        for encoded in blocks(self._documents(report), self.block_size):
             report.longest = max(report.longest, encoded.length)
             yield encoded
 
-    def _documents(self, report: Report) -> Iterator[Document]:
-        for _, example in self._examples():
+    def _documents(self, report: Report) -> Iterator[list[int]]:
+        for place, example in self._examples():
             if isinstance(example, Document) and example.text:
-                yield example
+                yield self.encoder.document(example, place)
             else:
                 report.dropped += 1
 
@@ -149,10 +149,11 @@ def prepare(
     seed: int = 42,
     summary: DatasetSummary | None = None,
     formats: FormatChoice = BUILTIN,
+    embeddings: int | None = None,
 ) -> Prepared:
     """Check the dataset (unless its `summary` is given) and open it as streams; nothing is encoded yet."""
     summary = summary or check_dataset(path, options, formats=formats)
-    encoder = Encoder(tokenizer)
+    encoder = Encoder(tokenizer, embeddings)
     if (form := formats.named(summary.format)) is None:
         raise DatasetError(f"there is no row format {summary.format!r} among {', '.join(f.name for f in formats.own)}")
     form.require(tokenizer)
