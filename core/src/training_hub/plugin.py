@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         UserError,
         nearest,
     )
+    from training_hub.launchers.alone import alone, alone_here
     from training_hub.launchers.local import launch, run_first
     from training_hub.launchers.plan import LaunchPlan, rendezvous
     from training_hub.parameters.declaration import REQUIRED, Derived, Param, Parameter
@@ -177,6 +178,8 @@ _HOMES = {
     "Translation": "training_hub.backends.translation",
     "UserError": "training_hub.errors",
     "Validation": "training_hub.parameters.groups",
+    "alone": "training_hub.launchers.alone",
+    "alone_here": "training_hub.launchers.alone",
     "approximate": "training_hub.backends.translation",
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
@@ -306,6 +309,8 @@ __all__ = [
     "Translation",
     "UserError",
     "Validation",
+    "alone",
+    "alone_here",
     "approximate",
     "by_hub",
     "check_finite",

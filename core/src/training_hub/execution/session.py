@@ -27,7 +27,7 @@ from training_hub.execution.dispatch import Dispatcher
 from training_hub.execution.from_ranks import FromRanks
 from training_hub.execution.manifest import manifest
 from training_hub.execution.rank_callbacks import for_ranks
-from training_hub.execution.signals import Ended, SignalHandler
+from training_hub.execution.signals import Ended, SignalHandler, Terminated
 from training_hub.execution.watchdog import Watchdog
 from training_hub.launchers.local import ImportFailedError
 from training_hub.parameters.resolution import Parameters
@@ -139,7 +139,7 @@ class Session:
         failures = CallbackFailures(self.control, run.parameters["callback_errors"])
         try:
             with (
-                SignalHandler(self.control, "stop" in self.backend.controls) as interruption,
+                SignalHandler(self.control, "stop" in self.backend.controls, self._failed) as interruption,
                 Console(run.parameters.figures) as console,
                 Dispatcher(callbacks, context, self.control, failures) as dispatcher,
                 Follower(
@@ -164,7 +164,7 @@ class Session:
         if failures.error is not None:
             raise self._with_checkpoint(failures.error)
         if interruption.signal is signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
+            raise Terminated(result)
         return result
 
     def _begin(self) -> None:
