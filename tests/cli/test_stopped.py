@@ -22,7 +22,7 @@ def stops(translating: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     """Have the run be told to stop at its second step of three."""
 
     def at_its_second_step(number: signal.Signals, *, saves: bool = True, most: int | None = 3) -> None:
-        class Stops(translating):
+        class Stops(translating):  # type: ignore[misc]
             controls = frozenset({"stop"})
 
             def train(self, run: Any) -> TrainingResult:

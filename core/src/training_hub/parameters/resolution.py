@@ -331,6 +331,40 @@ def _not_empty(name: str, part: str) -> Contradiction:
     return check
 
 
+def _target_modules(values: Mapping[str, Any]) -> str | None:
+    asked = values.get("target_modules")
+    if isinstance(asked, list) and "all-linear" in asked:
+        return (
+            f"target_modules={asked!r}: in a list all-linear would be a layer's name; it means all linear layers where "
+            f"it stands alone, as a text: target_modules='all-linear'"
+        )
+    if isinstance(asked, str) and (problem := _no_pattern(asked)):
+        return f"target_modules={asked!r}: a text is a pattern (a regular expression), and {problem}"
+    return None
+
+
+def _by_layer(name: str) -> Contradiction:
+    """Each key is a pattern, and each value more than 0."""
+
+    def check(values: Mapping[str, Any]) -> str | None:
+        for pattern, value in (values.get(name) or {}).items():
+            if problem := _no_pattern(pattern):
+                return f"{name}: {pattern!r} is a pattern (a regular expression), and {problem}"
+            if value <= 0:
+                return f"{name}: expected values greater than 0; got {value} for {pattern!r}"
+        return None
+
+    return check
+
+
+def _no_pattern(text: str) -> str | None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        return f"this is none: {error}"
+    return None
+
+
 def _every_way_to_mask(values: Mapping[str, Any]) -> str | None:
     ways = [n for n in ("is_pretraining", "use_processed_dataset", "unmask_messages") if values.get(n)]
     if len(ways) < 2:
@@ -363,6 +397,9 @@ SHARED_CONTRADICTIONS: tuple[Contradiction, ...] = (
     _one_meeting_point,
     _host_and_port,
     _not_empty("target_modules", "layer"),
+    _target_modules,
+    _by_layer("rank_pattern"),
+    _by_layer("alpha_pattern"),
     _not_empty("target_patterns", "pattern"),
     _every_way_to_mask,
 )
