@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -44,7 +45,8 @@ class SignalHandler:
         self._last_words = last_words
         self._before: dict[signal.Signals, Any] = {}
         self._came = 0
-        self._ending = threading.Event()
+        # No Event: what takes a lock must not be called where a signal may come again.
+        self._ending = False
         self._writes = self._wrote_to = -1
 
     def __enter__(self) -> SignalHandler:
@@ -70,7 +72,7 @@ class SignalHandler:
         again, self.signal = self.signal, self.signal or signal.Signals(number)
         # Of several that came while a library was at work Python tells once.
         if again or self._came > 1 or not self.can_stop:
-            self._ending.set()
+            self._ending = True
             raise Ended(signal.Signals(number))
         self.control.stop(self.signal.name)
         logger.info("%s: saving a checkpoint and ending; once more ends at once", self.signal.name)
@@ -90,12 +92,18 @@ class SignalHandler:
 
     def _see_to_the_end(self, number: signal.Signals) -> None:
         # The first of two that came at once may have been heard for both.
-        if self._ending.wait(PATIENCE / 10):
+        if self._ends_within(PATIENCE / 10):
             return
         _thread.interrupt_main(number)
-        if not self._ending.wait(PATIENCE):
+        if not self._ends_within(PATIENCE):
             self._last_words(Ended(number))
             os._exit(128 + number)
+
+    def _ends_within(self, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while not self._ending and time.monotonic() < until:
+            time.sleep(0.02)
+        return self._ending
 
 
 class Terminated(SystemExit):
@@ -113,3 +121,11 @@ class Ended(KeyboardInterrupt):
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(f"ended by {number.name}")
         self.number = number
+
+
+def ended(error: BaseException) -> BaseException:
+    """The end by a signal, where that is what an error came of: raised anywhere, it may break what it breaks into."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, Ended):
+        found = found.__context__
+    return found or error

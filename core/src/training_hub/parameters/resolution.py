@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
 
 from training_hub.errors import ParameterError, nearest
 from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
@@ -84,12 +84,26 @@ class Parameters(Mapping[str, Any]):
         return _source(self.origin.get(name, CALL))
 
     def only(self, names: Iterable[str]) -> Parameters:
-        """The same with these names alone."""
-        return replace(self, resolved={name: self.resolved[name] for name in names})
+        """The same with these names alone; what is done to its lists and mappings is not done to these."""
+        return replace(self, resolved={name: copied(self.resolved[name]) for name in names})
 
     def for_backend(self) -> dict[str, Any]:
         """One plain dict for a backend's `execute_training`: all values that are not None, and all further keywords."""
-        return {name: value for name, value in self.resolved.items() if value is not None} | dict(self.backend_kwargs)
+        given = {name: value for name, value in self.resolved.items() if value is not None} | dict(self.backend_kwargs)
+        return copied(given)
+
+
+T = TypeVar("T")
+
+
+def copied(value: T) -> T:
+    """A value whose lists, mappings and sets are its own, however deep; what else is in them is the same."""
+    found: Any = value
+    if type(value) is dict:
+        found = {key: copied(item) for key, item in value.items()}
+    elif type(value) in (list, tuple, set):
+        found = type(value)(map(copied, value))  # type: ignore[call-overload]
+    return found
 
 
 def resolve(
@@ -114,7 +128,8 @@ def resolve(
     Raises:
         ParameterError: Naming every value that is missing, ill-typed, out of bounds or contradicts another.
     """
-    present = {name: _plain(value, declared.get(name)) for name, value in given.items() if value is not None}
+    # A framework may write into what it is given; what the caller holds stays as it is.
+    present = {name: copied(_plain(value, declared.get(name))) for name, value in given.items() if value is not None}
     sources = {name: (origin or {}).get(name, CALL) for name in present}
     _fill_from_scheduler(declared, present, sources, os.environ if environment is None else environment)
     backend_kwargs = {name: value for name, value in present.items() if name not in declared}
@@ -122,7 +137,7 @@ def resolve(
 
     for name, parameter in declared.items():
         if name not in values and not isinstance(parameter.default, Derived):
-            values[name] = parameter.default
+            values[name] = copied(parameter.default)
             sources[name] = DEFAULT
     for name, parameter in declared.items():
         if name not in values:
