@@ -1,6 +1,10 @@
 """Weights that a model's files lack are told before training, and every form in which a whole model is saved is taken."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -189,3 +193,32 @@ def test_a_tokenizer_may_have_more_tokens_than_the_model_where_no_row_has_them(j
     with pytest.raises(DatasetError, match=rf"{rows}:2: .* token 261 \('<\|tool\|>'\)"):
         documents = {"data_path": rows, "is_pretraining": True, "block_size": 8, "overwrite_output_dir": True}
         sft(**{**job, "model_path": larger, **documents})
+
+
+def test_of_a_model_on_the_hub_the_revision_that_is_asked_for_is_checked(job, model, tmp_path):
+    """In a process of its own, for the hub's cache is looked up as its library is imported."""
+    cached = tmp_path / "cache" / "models--somebody--toy"
+    for number, name in enumerate(("main", "broken")):
+        snapshot = shutil.copytree(model, cached / "snapshots" / (str(number) * 40))
+        (cached / "refs").mkdir(exist_ok=True)
+        (cached / "refs" / name).write_text(snapshot.name)
+    weights = load_file(snapshot / "model.safetensors")
+    save_file(without("model.norm")(weights), snapshot / "model.safetensors", {"format": "pt"})
+    values = {name: str(value) if hasattr(value, "parts") else value for name, value in job.items()}
+    values |= {"model_path": "somebody/toy", "num_epochs": 1}
+    script = f"""
+from training_hub import sft
+from training_hub.errors import ModelError
+try:
+    sft(**{values!r}, revision="broken")
+except ModelError as error:
+    print(error)
+print(sft(**{values!r}).state)
+"""
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    said, state = ended.stdout.splitlines()
+    assert "model_path=somebody/toy: missing in its files" in said and "model.norm.weight" in said, ended.stderr
+    assert state == "completed"
