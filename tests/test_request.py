@@ -12,6 +12,7 @@ from training_hub.errors import (
     ModelError,
     ModelNotFoundError,
     OutputDirectoryError,
+    ParameterError,
     UserError,
 )
 from training_hub.preflight.request import check_request
@@ -242,6 +243,66 @@ def test_an_output_directory_that_cannot_be_written(check, rows):
     if os.path.exists("/proc/self"):
         with pytest.raises(OutputDirectoryError), RunDirectory(type(rows)("/proc/self/out")).new_run():
             pass
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"max_seq_len": 1}, "max_seq_len=1 leaves nothing to predict"),
+        ({"validation_split": 0.5}, "validation_split=0.5 of 1 row leaves nothing to train on"),
+    ],
+)
+def test_what_leaves_nothing_to_learn_is_told(check, values, said):
+    with pytest.raises(ParameterError, match=said):
+        check(**values)
+
+
+def _with_weights(model, names, config):
+    listed = {name: {"dtype": "U8", "shape": [1], "data_offsets": [n, n + 1]} for n, name in enumerate(names)}
+    header = json.dumps(listed).encode()
+    (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(len(names)))
+    (model / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "said"),
+    [
+        (
+            ["_orig_mod.a", "_orig_mod.b"],
+            {},
+            "compiled or wrapped, .*: _orig_mod.a, _orig_mod.b; save the model inside",
+        ),
+        (["model._fsdp_wrapped_module.a"], {}, "_fsdp_wrapped_module.a"),
+        (["module.a", "module.b", "module.c", "module.d"], {}, "module.c and 1 more"),
+        (["model.layers.0.a"], {"num_hidden_layers": 2}, "num_hidden_layers=2, and its files hold 1 .*model.layers.1 "),
+        (
+            ["language_model.model.layers.0.a"],
+            {"text_config": {"num_hidden_layers": 3}},
+            "language_model.model.layers.1, language_model.model.layers.2 are missing",
+        ),
+        (["h.0.a", "h.1.a"], {"n_layer": 1}, "n_layer=1, and its files hold 2 layers: h.1 would be lost"),
+    ],
+)
+def test_names_of_weights_that_are_not_those_of_the_config(check, model, names, config, said):
+    _with_weights(model, names, config)
+    with pytest.raises(ModelError, match=said):
+        check()
+
+
+@pytest.mark.parametrize(
+    ("names", "config"),
+    [
+        (["model.layers.0.a", "model.layers.1.a", "lm_head"], {"num_hidden_layers": 2}),
+        (["model.layers.0.a", "model.layers.1.a", "model.layers.1.enorm"], {"num_hidden_layers": 1}),
+        (["model.layers.0.a", "model.layers.1.a"], {"num_hidden_layers": 1, "num_nextn_predict_layers": 1}),
+        (["model.layers.0.a"], {"num_hidden_layers": 2, "auto_map": {}}),
+        (["vision_tower.encoder.layers.7.a", "model.layers.0.a"], {"text_config": {"num_hidden_layers": 1}}),
+        (["module.a", "b"], {}),
+    ],
+)
+def test_names_of_weights_that_are_those_of_the_config(check, model, names, config):
+    _with_weights(model, names, config)
+    check()
 
 
 def test_too_little_disk_is_told_before_the_start(check, model):

@@ -20,6 +20,7 @@ from training_hub.data import (
     Document,
     PromptCompletion,
     blocks,
+    document_tokens,
     encode,
     prepare,
     validation_rows,
@@ -63,7 +64,7 @@ def test_an_end_that_is_there_is_not_doubled(tokenizer: Any) -> None:
 def test_documents_are_joined_with_an_end_each_and_cut_into_blocks(tokenizer: Any) -> None:
     texts = ["one two three", "", "four", "five six seven eight"]
     whole = [token for text in texts if text for token in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
-    cut = list(blocks(map(Document, texts), tokenizer, 7))
+    cut = list(blocks([document_tokens(Document(text), tokenizer) for text in texts if text], 7))
     assert [token for block in cut for token in block.input_ids] == whole
     assert {len(block.input_ids) for block in cut[:-1]} == {7}
     assert all(block.labels == [-100, *block.input_ids[1:]] for block in cut)
@@ -72,7 +73,7 @@ def test_documents_are_joined_with_an_end_each_and_cut_into_blocks(tokenizer: An
 @given(lengths=st.lists(st.integers(0, 12), max_size=8), block_size=st.integers(2, 9))
 def test_no_token_of_a_document_is_lost(tokenizer: Any, lengths: list[int], block_size: int) -> None:
     whole = [*map(len, (tokenizer("z" * n)["input_ids"] for n in lengths if n))]
-    cut = list(blocks((Document("z" * n) for n in lengths), tokenizer, block_size))
+    cut = list(blocks((document_tokens(Document("z" * n), tokenizer) for n in lengths if n), block_size))
     total = sum(whole) + len(whole)
     alone = 1 if total % block_size == 1 else 0
     assert sum(len(block.input_ids) for block in cut) == total - alone

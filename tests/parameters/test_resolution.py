@@ -54,6 +54,36 @@ def test_any_other_path_stays_as_it_is_written(path):
     assert sft(model_path=path)["model_path"] == path
 
 
+def test_what_is_done_to_values_is_not_done_to_the_callers():
+    callback = TrainingHubCallback()
+    mine = {
+        "target_modules": ["q_proj"],
+        "loftq_config": {"loftq_bits": 4, "more": [1]},
+        "callbacks": [callback],
+        "modules_to_save": ["head"],
+        "nested": {"of": [{"a": [1]}]},
+    }
+    parameters = lora(**mine)
+    for values in (
+        parameters.for_backend(),
+        parameters,
+        parameters.backend_kwargs,
+        parameters.only(mine.keys() - {"nested", "modules_to_save"}),
+    ):
+        for name in mine.keys() & values.keys():
+            values[name].clear()
+    assert mine == {
+        "target_modules": ["q_proj"],
+        "loftq_config": {"loftq_bits": 4, "more": [1]},
+        "callbacks": [callback],
+        "modules_to_save": ["head"],
+        "nested": {"of": [{"a": [1]}]},
+    }
+    assert lora(**mine)["callbacks"][0] is callback
+    lora(**mine).for_backend()["nested"]["of"][0]["a"].append(2)
+    assert mine["nested"] == {"of": [{"a": [1]}]}
+
+
 def test_names_that_are_not_declared_are_kept_for_the_backend():
     parameters = sft(custom_optimization_flag=True)
     assert parameters.backend_kwargs == {"custom_optimization_flag": True}

@@ -1,16 +1,19 @@
 """Callbacks run in the caller's process, see every step in order, and can stop a run, save, or refuse to."""
 
+import ctypes
 import json
 import logging
 import os
 import signal
 import threading
+import time
 
 import pytest
 
-from training_hub import TrainingHubCallback, sft
+from training_hub import AlgorithmRegistry, TrainingHubCallback, sft
 from training_hub.errors import CallbackError, OutputDirectoryError, ResumeError, RunFormatError
 from training_hub.execution.dispatch import QUEUE
+from training_hub.execution.signals import PATIENCE
 from training_hub.store.checkpoints import SEAL, checkpoint_path, checkpoints, complete, make_room, newest, seal
 from training_hub.store.events import EventLog, live_events, read_events
 
@@ -159,6 +162,37 @@ def test_a_second_signal_ends_at_once(job):
     with pytest.raises(SystemExit):
         sft(**job, callbacks=Interrupts())
     assert manifest(job["ckpt_output_dir"])["state"] == "interrupted"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_waits_in_a_library_ends_by_the_second_signal(job, monkeypatch, count):
+    """As one that waits for ranks that nobody started: Python hears of no signal there."""
+
+    class Waits(AlgorithmRegistry._backends["sft", "counting"]):
+        controls = frozenset({"stop"} if count == 2 else ())
+
+        def train(self, run):
+            run.events.emit("step", step=1)
+            locked = ctypes.create_string_buffer(256)
+            ctypes.CDLL(None).pthread_mutex_lock(locked)
+            ctypes.CDLL(None).pthread_mutex_lock(locked)
+
+    monkeypatch.setitem(AlgorithmRegistry._backends, ("sft", "waits"), Waits)
+    process = os.fork()
+    if not process:
+        sft(**job | {"backend": "waits"})
+    told = job["ckpt_output_dir"] / "events.jsonl"
+    while not (told.exists() and '"step"' in told.read_text()):
+        time.sleep(0.05)
+    for _ in range(count):
+        assert os.waitpid(process, os.WNOHANG) == (0, 0)
+        os.kill(process, signal.SIGINT)
+        time.sleep(0.2)
+    began = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    assert time.monotonic() - began < 3 * PATIENCE
+    found = manifest(job["ckpt_output_dir"])
+    assert (found["state"], found["cause"]) == ("interrupted", "SIGINT")
 
 
 def test_a_backend_that_cannot_stop_is_ended_by_the_first_signal(job):

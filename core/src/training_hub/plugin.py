@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         UserError,
         nearest,
     )
+    from training_hub.launchers.alone import alone, alone_here
     from training_hub.launchers.local import launch, run_first
     from training_hub.launchers.plan import LaunchPlan, rendezvous
     from training_hub.parameters.declaration import REQUIRED, Derived, Param, Parameter
@@ -99,7 +100,8 @@ if TYPE_CHECKING:
     from training_hub.worker.osft_targets import target_layers
     from training_hub.worker.progress import Progress, RowOrder
     from training_hub.worker.reporter import StepReporter
-    from training_hub.worker.rows import load_tokenizer, prepare_rows, tell_warnings, write_rows
+    from training_hub.worker.rows import load_config, load_tokenizer, prepare_rows, tell_warnings, write_rows
+    from training_hub.worker.weights import check_weights
 
 # Names are imported when they are first used: a process that trains needs others than one that only lists.
 _HOMES = {
@@ -182,9 +184,12 @@ _HOMES = {
     "Translation": "training_hub.backends.translation",
     "UserError": "training_hub.errors",
     "Validation": "training_hub.parameters.groups",
+    "alone": "training_hub.launchers.alone",
+    "alone_here": "training_hub.launchers.alone",
     "approximate": "training_hub.backends.translation",
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
+    "check_weights": "training_hub.worker.weights",
     "checked_messages": "training_hub.data.messages",
     "checked_template_arguments": "training_hub.data.messages",
     "checked_tools": "training_hub.data.messages",
@@ -199,6 +204,7 @@ _HOMES = {
     "installation_problem": "training_hub.backends.installation",
     "launch": "training_hub.launchers.local",
     "liger_problem": "training_hub.backends.installation",
+    "load_config": "training_hub.worker.rows",
     "load_tokenizer": "training_hub.worker.rows",
     "misfit": "training_hub.parameters.description",
     "nearest": "training_hub.errors",
@@ -311,9 +317,12 @@ __all__ = [
     "Translation",
     "UserError",
     "Validation",
+    "alone",
+    "alone_here",
     "approximate",
     "by_hub",
     "check_finite",
+    "check_weights",
     "checked_messages",
     "checked_template_arguments",
     "checked_tools",
@@ -328,6 +337,7 @@ __all__ = [
     "installation_problem",
     "launch",
     "liger_problem",
+    "load_config",
     "load_tokenizer",
     "misfit",
     "nearest",

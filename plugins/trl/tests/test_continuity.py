@@ -11,11 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from training_hub import TrainingHubCallback, sft
+from training_hub import TrainingHubCallback, lora_sft, sft
 from training_hub.errors import NonFiniteLossError, TrainingFailedError
 from training_hub.store.checkpoints import checkpoints, newest
 from training_hub.store.events import Follower, live_events, read_events
 from training_hub.testing.killer import ranks
+from training_hub.testing.toy import make_model
 
 COMMAND = """
 import json, sys
@@ -185,3 +186,20 @@ def test_a_disk_that_fills_leaves_the_older_checkpoint(long, tmp_path):
     finally:
         # The rows are mapped into this process, so the disk goes when they do.
         subprocess.run(["umount", "--lazy", small], check=True)
+
+
+def test_what_peft_writes_into_its_arguments_reaches_neither_caller_nor_manifest(job, tmp_path):
+    """PEFT adds the embedding to `modules_to_save` that names the tied head; the run goes on as what was asked for."""
+
+    class Stop(TrainingHubCallback):
+        def on_log(self, context):
+            if context.step == 3:
+                context.stop()
+
+    make_model(tmp_path / "tied", tie_word_embeddings=True)
+    mine = ["lm_head"]
+    asked = job | {"model_path": tmp_path / "tied", "modules_to_save": mine, "ensure_weight_tying": True}
+    assert lora_sft(**asked, callbacks=Stop()).state == "stopped"
+    assert mine == ["lm_head"]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["backend_kwargs"]["modules_to_save"] == mine
+    assert lora_sft(**asked, resume=True).state == "completed"

@@ -46,6 +46,10 @@ class FrameworkSources:
         """Names of the parameters of a function; see the function of this name."""
         return self._read(lambda: parameters_of(package, file, function), frozenset())
 
+    def members_of(self, package: str, file: str, kind: str) -> frozenset[str]:
+        """Values of the members of an enumeration; see the function of this name."""
+        return self._read(lambda: members_of(package, file, kind), frozenset())
+
     def keys_of(self, package: str, file: str, constant: str) -> frozenset[str]:
         """Keys of a dictionary; see the function of this name."""
         return self._read(lambda: keys_of(package, file, constant), frozenset())
@@ -128,6 +132,25 @@ def parameters_of(package: str, file: str, function: str) -> frozenset[str]:
         raise _moved(package, f"{file} has no function {function}")
     listed = (*found.args.posonlyargs, *found.args.args, *found.args.kwonlyargs)
     return frozenset(argument.arg for argument in listed) - {"self", "cls"}
+
+
+@cache
+def members_of(package: str, file: str, kind: str) -> frozenset[str]:
+    """Values of the members of an enumeration of texts.
+
+    Args:
+        package: The top-level package, installed in this interpreter.
+        file: Path of the source file inside it.
+        kind: The enumeration's name.
+
+    Raises:
+        UnreadableSourceError: The package, file or class is not there: the release has another layout.
+    """
+    for node in _source(package, file).body:
+        if isinstance(node, ast.ClassDef) and node.name == kind:
+            values = (statement.value for statement in node.body if isinstance(statement, ast.Assign))
+            return frozenset(str(value.value) for value in values if isinstance(value, ast.Constant))
+    raise _moved(package, f"{file} has no class {kind}")
 
 
 @cache

@@ -11,7 +11,7 @@ from training_hub.backends.translation import Translation
 from training_hub.data.check import DatasetSummary
 from training_hub.data.options import DatasetOptions
 from training_hub.parameters.groups import CALLERS_ALONE
-from training_hub.parameters.resolution import Parameters
+from training_hub.parameters.resolution import Parameters, copied
 from training_hub.store.checkpoints import Checkpoint
 from training_hub.store.directory import RunDirectory, data_directory
 from training_hub.store.events import Event, EventLog
@@ -63,7 +63,8 @@ class Run:
             algorithm=self.parameters.algorithm,
             backend=self.backend,
             parameters=self.parameters.only(self._for_workers()),
-            arguments=self.translation.arguments,
+            # The framework may write into them, and the manifest is written once more.
+            arguments={owner: copied(dict(values)) for owner, values in self.translation.arguments.items()},
             dataset=DatasetOptions.of(self.parameters),
             data=self.data,
             eval_data=self.eval_data,

@@ -7,10 +7,13 @@ the model is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Interval
 
 from training_hub.backends.framework_arguments import UnreadableSourceError, parameters_of
 from training_hub.errors import nearest
+from training_hub.parameters.description import misfit
 
 _FUNCTIONS = {
     "linear": ("transformers", "optimization.py", "get_linear_schedule_with_warmup"),
@@ -28,12 +31,29 @@ _NEEDED = {"cosine_with_min_lr": {"min_lr", "min_lr_rate"}, "warmup_stable_decay
 """Keywords of which just one must be given."""
 
 
-def schedule_problem(name: str, keywords: Mapping[str, Any] | None) -> str | None:
+_POSITIVE, _SHARE = Annotated[float, Gt(0)], Annotated[float, Interval(ge=0, le=1)]
+_COUNT, _RATE = Annotated[int, Ge(0)], Annotated[float, Ge(0)]
+_SHAPE = Literal["linear", "cosine", "1-sqrt"]
+_VALUES: Mapping[str, Any] = {
+    **{"num_cycles": _POSITIVE, "power": _POSITIVE, "lr_end": _RATE, "min_lr_rate": _SHARE, "min_lr_ratio": _SHARE},
+    **{"timescale": Annotated[int, Ge(1)], "num_decay_steps": _COUNT, "num_stable_steps": _COUNT},
+    **{"warmup_type": _SHAPE, "decay_type": _SHAPE, "mode": Literal["min", "max"]},
+    **{"factor": Annotated[float, Interval(gt=0, lt=1)], "patience": _COUNT, "cooldown": _COUNT, "eps": _RATE},
+    **{"threshold_mode": Literal["rel", "abs"], "min_lr": Annotated[float, Ge(0)] | list[float]},
+}
+"""What a keyword's value must be, where something else is an error as the schedule is made, or at its first step."""
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"polynomial": {"lr_end": 1e-7}}
+_RATES = ("lr_end", "min_lr")
+"""Keywords that say where the learning rate falls to."""
+
+
+def schedule_problem(name: str, keywords: Mapping[str, Any] | None, learning_rate: float | None = None) -> str | None:
     """Why the schedule cannot be made, or None.
 
     Args:
         name: `lr_scheduler`.
         keywords: `lr_scheduler_kwargs`.
+        learning_rate: The peak, where the schedule must stay below it.
     """
     given = set(keywords or ())
     try:
@@ -48,4 +68,15 @@ def schedule_problem(name: str, keywords: Mapping[str, Any] | None) -> str | Non
     needed = _NEEDED.get(name, set())
     if needed and len(given & needed) != 1:
         return f"the schedule {name!r} needs {'either ' if len(needed) > 1 else ''}{' or '.join(sorted(needed))}"
+    return _value_problem({**_DEFAULTS.get(name, {}), **(keywords or {})}, learning_rate)
+
+
+def _value_problem(keywords: Mapping[str, Any], learning_rate: float | None) -> str | None:
+    for key, value in keywords.items():
+        if value is not None and (problem := misfit(value, _VALUES.get(key, Any))):
+            return f"{key}: {problem}"
+    for key in _RATES:
+        value = keywords.get(key)
+        if learning_rate is not None and isinstance(value, int | float) and value >= learning_rate:
+            return f"{key}={value} is not below learning_rate={learning_rate}, which falls to it; give a smaller one"
     return None

@@ -13,6 +13,7 @@ from training_hub.backends.installation import installation_problem
 from training_hub.backends.job import Job
 from training_hub.backends.run import Run
 from training_hub.backends.translation import Translation
+from training_hub.launchers.alone import alone_here
 from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters.resolution import Parameters
@@ -110,7 +111,8 @@ def train_job(run: Run, job: Job, here: Callable[[Job], Outcome] | None = None) 
     plan = run.translation.launch
     if plan is None:
         assert here is not None
-        outcome = here(job)
+        with alone_here():
+            outcome = here(job)
         job.tell_unread()
         return outcome.result(run.backend, run.directory)
     launch(plan, [str(job.write())], run.directory.logs, run.watchdog.check)

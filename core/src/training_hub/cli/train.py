@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Any
 
 import typer
 
+from training_hub.cli.exit_codes import INTERRUPTED, RunStopped
 from training_hub.cli.given import Given
 from training_hub.cli.style import styled
 from training_hub.execution.session import execute
+from training_hub.execution.signals import Terminated
 from training_hub.plugins.selection import create_algorithm
 from training_hub.reading.log_lines import visible
+from training_hub.store.checkpoints import newest
 from training_hub.store.result import TrainingResult
 
 
 def train(given: Given) -> None:
-    """Train, and say where the result is.
+    """Train, and say where the result is, or how a run that was stopped goes on.
 
     Raises:
         UserError: Something in the request is wrong; nothing was started.
         TrainingFailedError: Training started and did not finish.
+        RunStopped: It was stopped before its end; the exit code tells that it is not done.
     """
+    code = INTERRUPTED
     with visible():
         algorithm = create_algorithm(given.algorithm, given.backend)
         parameters = algorithm.resolve(given.values, given.origin, type(algorithm.backend))
-        result = execute(algorithm.backend, parameters)
-    typer.echo(_summary(result))
+        try:
+            result = execute(algorithm.backend, parameters)
+        except Terminated as end:
+            result, code = end.result, int(end.code or INTERRUPTED)
+    stopped = isinstance(result, TrainingResult) and result.state == "stopped"
+    typer.echo(_stopped(result) if stopped else _done(result))
+    if stopped:
+        raise RunStopped(code)
 
 
-def _summary(result: Any) -> str:
+def _done(result: Any) -> str:
     done = styled("done", sys.stdout, "green")
     if not isinstance(result, TrainingResult):
         return done
@@ -39,3 +51,15 @@ def _summary(result: Any) -> str:
     lines += [f"model: {result.checkpoint}"] if result.checkpoint else []
     lines += [f"merged model: {result.merged_checkpoint}"] if result.merged_checkpoint else []
     return "\n".join([*lines, f"run: {result.run_dir}"])
+
+
+def _stopped(result: TrainingResult) -> str:
+    step, most = (result.metrics.get(name) for name in ("step", "max_steps"))
+    at = f" at step {step}{f' of {most}' if most else ''}" if step is not None else " before its first step"
+    lines = [f"{styled('stopped', sys.stdout, 'yellow')}{at}"]
+    saved = newest(result.run_dir, resumable=True)
+    lines += [f"checkpoint: {saved.path}"] if saved else []
+    again = "to go on" if saved else "nothing is saved to go on from; to start again"
+    return "\n".join(
+        [*lines, f"run: {result.run_dir}", f"{again}: training-hub resume {shlex.quote(str(result.run_dir))}"]
+    )

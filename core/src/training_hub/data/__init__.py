@@ -1,7 +1,7 @@
 """Datasets: read a file, recognise its format, check every row, and make the same tokens of it for every backend."""
 
 from training_hub.data.check import DatasetSummary, check_dataset
-from training_hub.data.encode import Encoded, Encoder, blocks, encode
+from training_hub.data.encode import Encoded, Encoder, blocks, document_tokens, encode
 from training_hub.data.examples import Conversation, Document, Example, Processed, PromptCompletion
 from training_hub.data.files import Place, Row, dataset_file, read_rows
 from training_hub.data.formats import convert, detect
@@ -39,6 +39,7 @@ __all__ = [
     "convert",
     "dataset_file",
     "detect",
+    "document_tokens",
     "encode",
     "prepare",
     "read_rows",

@@ -45,8 +45,13 @@ class _Written(NamedTuple):
 class Encoder:
     """Encodes examples with one tokenizer; keeps what it learns about the chat template, and its warnings."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, embeddings: int | None = None) -> None:
+        """Args:
+        tokenizer: The model's.
+        embeddings: Tokens that the model has embeddings for, where that is known; a tokenizer may have more.
+        """
         self.tokenizer = tokenizer
+        self.embeddings = embeddings
         self._turns = Turns(tokenizer)
         self._added: dict[int, str] | None = None
         self._warnings: dict[str, None] = {}
@@ -59,6 +64,27 @@ class Encoder:
     def warn(self, message: str) -> None:
         """Let the user know of something once, however often it is said."""
         self._warnings[message] = None
+
+    def check_tokens(self, tokens: Sequence[int], place: object) -> None:
+        """Refuse tokens that the model has no embedding for.
+
+        Raises:
+            DatasetError: There is one; the message names the row's place, the token and its text.
+        """
+        if self.embeddings is None or (highest := max(tokens, default=-1)) < self.embeddings:
+            return
+        text = self.tokenizer.convert_ids_to_tokens(highest)
+        raise DatasetError(
+            f"{place}: the tokenizer writes the row with token {highest} ({text!r}), and the model has embeddings for "
+            f"0 to {self.embeddings - 1} alone; take it out of the row or of the chat template, or give the model more "
+            f"embeddings (resize_token_embeddings) and save it again."
+        )
+
+    def document(self, document: Document, place: object) -> list[int]:
+        """A document's tokens, its end included; `place` names the row in an error."""
+        tokens = document_tokens(document, self.tokenizer)
+        self.check_tokens(tokens, place)
+        return tokens
 
     def encode(self, example: Example, place: object) -> Encoded:
         """The example's tokens and labels; `place` names the row in an error."""
@@ -94,6 +120,7 @@ class Encoder:
         else:
             assert isinstance(example, Processed)
             encoded = _processed(example)
+        self.check_tokens(encoded.input_ids, place)
         if not encoded.trained_tokens:
             raise DatasetError(f"{place}: nothing in the row is left to train on once it is encoded; check its text.")
         return encoded
@@ -173,16 +200,14 @@ def document_tokens(document: Document, tokenizer: Tokenizer) -> list[int]:
     return _end(list(output["input_ids"]), end_of_text(tokenizer))
 
 
-def blocks(documents: Iterable[Document], tokenizer: Tokenizer, block_size: int) -> Iterator[Encoded]:
-    """The documents' tokens one after the other, cut into blocks; the last block may be shorter.
+def blocks(documents: Iterable[Sequence[int]], block_size: int) -> Iterator[Encoded]:
+    """Documents, as tokens, one after the other and cut into blocks; the last block may be shorter.
 
-    Empty documents are passed over. A last block of a single token is not given, for there is nothing to predict in it.
+    A last block of a single token is not given, for there is nothing to predict in it.
     """
     waiting: list[int] = []
-    for document in documents:
-        if not document.text:
-            continue
-        waiting += document_tokens(document, tokenizer)
+    for tokens in documents:
+        waiting += tokens
         done = 0
         while len(waiting) - done >= block_size:
             yield _trained(waiting[done : done + block_size])

@@ -105,14 +105,14 @@ class Rows:
     def _blocks(self, report: Report) -> Iterator[EncodedRow]:
         if self.block_size is None:
             raise ParameterError("block_size is missing; documents are cut into blocks of that many tokens.")
-        for encoded in blocks(self._documents(report), self.encoder.tokenizer, self.block_size):
+        for encoded in blocks(self._documents(report), self.block_size):
             report.longest = max(report.longest, encoded.length)
             yield encoded
 
-    def _documents(self, report: Report) -> Iterator[Document]:
-        for _, example in self._examples():
+    def _documents(self, report: Report) -> Iterator[list[int]]:
+        for place, example in self._examples():
             if isinstance(example, Document) and example.text:
-                yield example
+                yield self.encoder.document(example, place)
             else:
                 report.dropped += 1
 
@@ -169,15 +169,15 @@ def prepare(
     summary: DatasetSummary | None = None,
     formats: FormatChoice = BUILTIN,
     parameter: str = "data_path",
+    embeddings: int | None = None,
 ) -> Prepared:
     """Check the dataset (unless its `summary` is given) and open it as streams; nothing is encoded yet."""
     summary = summary or check_dataset(path, options, formats=formats)
-    encoder = Encoder(tokenizer)
+    encoder = Encoder(tokenizer, embeddings)
     if (form := formats.named(summary.format)) is None:
         raise DatasetError(f"there is no row format {summary.format!r} among {', '.join(f.name for f in formats.own)}")
     form.require(tokenizer)
-    if max_seq_len is not None and max_seq_len < 2:
-        raise ParameterError(f"max_seq_len={max_seq_len} leaves nothing to predict; give at least 2.")
+    check_length(max_seq_len)
     if summary.format == "documents":
         block_size = block_size or max_seq_len
         if block_size is None or block_size < 2:
@@ -205,8 +205,18 @@ def prepare(
 
 def validation_rows(count: int, fraction: float, seed: int) -> frozenset[int]:
     """The numbers, from 0, of the rows held back for validation: the same for the same count, fraction and seed."""
+    size = validation_count(count, fraction)
+    return frozenset(random.Random(seed).sample(range(count), size))
+
+
+def validation_count(count: int, fraction: float) -> int:
+    """How many of so many rows are held back for validation.
+
+    Raises:
+        ParameterError: It is no share of them, or leaves nothing to train on.
+    """
     if fraction == 0:
-        return frozenset()
+        return 0
     if not 0 < fraction < 1:
         raise ParameterError(f"validation_split={fraction} is no share of the rows; give at least 0 and less than 1.")
     # Rounded first, so that 0.1 of 30 rows is 3 and not one more by an error in the last digit.
@@ -216,4 +226,14 @@ def validation_rows(count: int, fraction: float, seed: int) -> frozenset[int]:
             f"validation_split={fraction} of {count} row{'' if count == 1 else 's'} leaves nothing to train on; "
             "give a smaller share or more rows."
         )
-    return frozenset(random.Random(seed).sample(range(count), size))
+    return size
+
+
+def check_length(max_seq_len: int | None) -> None:
+    """Refuse a length of rows in which nothing is predicted.
+
+    Raises:
+        ParameterError: It is one.
+    """
+    if max_seq_len is not None and max_seq_len < 2:
+        raise ParameterError(f"max_seq_len={max_seq_len} leaves nothing to predict; give at least 2.")

@@ -27,7 +27,7 @@ from training_hub.execution.dispatch import Dispatcher
 from training_hub.execution.from_ranks import FromRanks
 from training_hub.execution.manifest import manifest
 from training_hub.execution.rank_callbacks import for_ranks
-from training_hub.execution.signals import Ended, SignalHandler
+from training_hub.execution.signals import Ended, SignalHandler, Terminated, ended
 from training_hub.execution.watchdog import Watchdog
 from training_hub.launchers.local import ImportFailedError
 from training_hub.parameters.resolution import Parameters
@@ -139,7 +139,7 @@ class Session:
         failures = CallbackFailures(self.control, run.parameters["callback_errors"])
         try:
             with (
-                SignalHandler(self.control, "stop" in self.backend.controls) as interruption,
+                SignalHandler(self.control, "stop" in self.backend.controls, self._failed) as interruption,
                 Console(run.parameters.figures) as console,
                 Dispatcher(callbacks, context, self.control, failures) as dispatcher,
                 Follower(
@@ -154,7 +154,7 @@ class Session:
                 result = replace(result, state=state)
                 run.events.emit("end", state=state, metrics=result.metrics)
         except BaseException as error:
-            failed = self._failed(error)
+            failed = self._failed(ended(error))
             trackers.end(self.manifest["state"], error=error)
             raise failed from (failed.__cause__ if isinstance(error, TrainingHubError) else error)
         self._write(
@@ -164,7 +164,7 @@ class Session:
         if failures.error is not None:
             raise self._with_checkpoint(failures.error)
         if interruption.signal is signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
+            raise Terminated(result)
         return result
 
     def _begin(self) -> None:
@@ -198,14 +198,14 @@ class Session:
     def _failed(self, error: BaseException) -> BaseException:
         """Write down how the run ended, and give the error to raise."""
         error = self._with_framework(error)
-        ended = isinstance(error, KeyboardInterrupt)
+        interrupted = isinstance(error, KeyboardInterrupt)
         cause = error.number.name if isinstance(error, Ended) else str(error) or type(error).__name__
         cause = without_credentials(cause)
         # A disk that is full may be why: what is raised counts more than what is written.
         with contextlib.suppress(OSError):
             self.run.events.emit("fail", error=type(error).__name__, message=str(error))
         with contextlib.suppress(OSError):
-            self._write(state="interrupted" if ended else "failed", end=time.time(), cause=cause)
+            self._write(state="interrupted" if interrupted else "failed", end=time.time(), cause=cause)
         if isinstance(error, Ended) and error.number == signal.SIGTERM:
             return SystemExit(128 + signal.SIGTERM)
         if isinstance(error, UserError) or not isinstance(error, Exception):

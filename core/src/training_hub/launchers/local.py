@@ -14,6 +14,7 @@ from typing import Any
 
 from training_hub import errors
 from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
+from training_hub.launchers.alone import alone
 from training_hub.launchers.failures import advice, killed, known_line, meaning
 from training_hub.launchers.plan import LaunchPlan
 from training_hub.store.lock import CALLER
@@ -73,9 +74,6 @@ for name in sys.argv[1:]:
 """
 
 
-_OF_SEVERAL = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "TORCHELASTIC_RUN_ID"})
-
-
 def not_found(plan: LaunchPlan, modules: Sequence[str]) -> dict[str, str]:
     """Modules that the processes of a plan would not find, each with the reason; none of them is run.
 
@@ -91,9 +89,8 @@ def not_found(plan: LaunchPlan, modules: Sequence[str]) -> dict[str, str]:
 
 
 def _environment(plan: LaunchPlan) -> dict[str, str]:
-    # A process that is none of several must not look like one, whatever a scheduler has set for others.
-    kept = {name: value for name, value in os.environ.items() if plan.torchrun or name not in _OF_SEVERAL}
-    return {**kept, **plan.environment, CALLER: str(os.getpid())}
+    # torchrun, too, is none of several: it tells the processes that it starts which they are.
+    return {**alone(os.environ), **plan.environment, CALLER: str(os.getpid())}
 
 
 def _ends(log: Path) -> Path:

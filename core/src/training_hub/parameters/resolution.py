@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any, TypeAlias, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
 
 from training_hub.errors import ParameterError, nearest
 from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
@@ -84,12 +84,26 @@ class Parameters(Mapping[str, Any]):
         return _source(self.origin.get(name, CALL))
 
     def only(self, names: Iterable[str]) -> Parameters:
-        """The same with these names alone."""
-        return replace(self, resolved={name: self.resolved[name] for name in names})
+        """The same with these names alone; what is done to its lists and mappings is not done to these."""
+        return replace(self, resolved={name: copied(self.resolved[name]) for name in names})
 
     def for_backend(self) -> dict[str, Any]:
         """One plain dict for a backend's `execute_training`: all values that are not None, and all further keywords."""
-        return {name: value for name, value in self.resolved.items() if value is not None} | dict(self.backend_kwargs)
+        given = {name: value for name, value in self.resolved.items() if value is not None} | dict(self.backend_kwargs)
+        return copied(given)
+
+
+T = TypeVar("T")
+
+
+def copied(value: T) -> T:
+    """A value whose lists, mappings and sets are its own, however deep; what else is in them is the same."""
+    found: Any = value
+    if type(value) is dict:
+        found = {key: copied(item) for key, item in value.items()}
+    elif type(value) in (list, tuple, set):
+        found = type(value)(map(copied, value))  # type: ignore[call-overload]
+    return found
 
 
 def resolve(
@@ -114,7 +128,8 @@ def resolve(
     Raises:
         ParameterError: Naming every value that is missing, ill-typed, out of bounds or contradicts another.
     """
-    present = {name: _plain(value, declared.get(name)) for name, value in given.items() if value is not None}
+    # A framework may write into what it is given; what the caller holds stays as it is.
+    present = {name: copied(_plain(value, declared.get(name))) for name, value in given.items() if value is not None}
     sources = {name: (origin or {}).get(name, CALL) for name in present}
     _fill_from_scheduler(declared, present, sources, os.environ if environment is None else environment)
     backend_kwargs = {name: value for name, value in present.items() if name not in declared}
@@ -122,7 +137,7 @@ def resolve(
 
     for name, parameter in declared.items():
         if name not in values and not isinstance(parameter.default, Derived):
-            values[name] = parameter.default
+            values[name] = copied(parameter.default)
             sources[name] = DEFAULT
     for name, parameter in declared.items():
         if name not in values:
@@ -331,6 +346,40 @@ def _not_empty(name: str, part: str) -> Contradiction:
     return check
 
 
+def _target_modules(values: Mapping[str, Any]) -> str | None:
+    asked = values.get("target_modules")
+    if isinstance(asked, list) and "all-linear" in asked:
+        return (
+            f"target_modules={asked!r}: in a list all-linear would be a layer's name; it means all linear layers where "
+            f"it stands alone, as a text: target_modules='all-linear'"
+        )
+    if isinstance(asked, str) and (problem := _no_pattern(asked)):
+        return f"target_modules={asked!r}: a text is a pattern (a regular expression), and {problem}"
+    return None
+
+
+def _by_layer(name: str) -> Contradiction:
+    """Each key is a pattern, and each value more than 0."""
+
+    def check(values: Mapping[str, Any]) -> str | None:
+        for pattern, value in (values.get(name) or {}).items():
+            if problem := _no_pattern(pattern):
+                return f"{name}: {pattern!r} is a pattern (a regular expression), and {problem}"
+            if value <= 0:
+                return f"{name}: expected values greater than 0; got {value} for {pattern!r}"
+        return None
+
+    return check
+
+
+def _no_pattern(text: str) -> str | None:
+    try:
+        re.compile(text)
+    except re.error as error:
+        return f"this is none: {error}"
+    return None
+
+
 def _every_way_to_mask(values: Mapping[str, Any]) -> str | None:
     ways = [n for n in ("is_pretraining", "use_processed_dataset", "unmask_messages") if values.get(n)]
     if len(ways) < 2:
@@ -363,6 +412,9 @@ SHARED_CONTRADICTIONS: tuple[Contradiction, ...] = (
     _one_meeting_point,
     _host_and_port,
     _not_empty("target_modules", "layer"),
+    _target_modules,
+    _by_layer("rank_pattern"),
+    _by_layer("alpha_pattern"),
     _not_empty("target_patterns", "pattern"),
     _every_way_to_mask,
 )

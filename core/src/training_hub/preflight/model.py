@@ -7,9 +7,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from training_hub.errors import ModelError, ModelNotFoundError
+from training_hub.preflight.weight_names import names_problem
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
@@ -41,7 +42,8 @@ def check_model(model_path: str) -> ModelSummary:
 
     Raises:
         ModelNotFoundError: There is nothing at the path.
-        ModelError: Config, tokenizer or safetensors weights are missing, or broken.
+        ModelError: Config, tokenizer or safetensors weights are missing, or broken; or the names of the weights are not
+            those of the model that the config describes.
     """
     path = Path(model_path)
     if not path.exists():
@@ -63,10 +65,13 @@ def check_model(model_path: str) -> ModelSummary:
     for name in _JSON_FILES:
         if (path / name).exists():
             _json(path / name, model_path)
+    weights = _weights(path, model_path)
+    if problem := names_problem(weights.names, config):
+        raise ModelError(f"model_path={model_path}: {problem}")
     return ModelSummary(
         model_path,
         True,
-        _weight_bytes(path, model_path),
+        weights.size,
         _chat_template(path),
         str(config.get("model_type", "")),
         _vocab_size(config),
@@ -94,13 +99,25 @@ def _json(path: Path, model_path: str) -> dict[str, Any]:
     return content
 
 
-def _weight_bytes(path: Path, model_path: str) -> int:
+class _Weights(NamedTuple):
+    """The weights of a model as their files' headers list them."""
+
+    size: int
+    """Bytes of all files."""
+    names: frozenset[str]
+    """Names of the weights that are loaded; a directory may hold the same ones in another form besides."""
+
+
+def _weights(path: Path, model_path: str) -> _Weights:
     index = path / "model.safetensors.index.json"
+    loaded = {"model.safetensors"}
     if index.exists():
         weight_map = _json(index, model_path).get("weight_map")
         if not isinstance(weight_map, dict):
             raise ModelError(f"{index}: there is no mapping weight_map in it; copy the model again")
         shards = {str(name) for name in weight_map.values()}
+        # As transformers does, which takes the file that needs no index where it is there.
+        loaded = loaded if (path / "model.safetensors").exists() else shards
         missing = sorted(name for name in shards if not (path / name).exists())
         if missing:
             raise ModelError(
@@ -114,13 +131,15 @@ def _weight_bytes(path: Path, model_path: str) -> int:
         raise ModelError(f"model_path={model_path}: there are no *.safetensors weights{unsafe}; {_expected()}")
     if empty := [p.name for p in weights if not p.stat().st_size]:
         raise ModelError(f"model_path={model_path}: {empty[0]} is empty; copy the model again")
-    for file in weights:
-        _check_whole(file)
-    return sum(p.stat().st_size for p in weights)
+    names = {file.name: _names(file) for file in weights}
+    return _Weights(
+        sum(p.stat().st_size for p in weights),
+        frozenset().union(*(listed for name, listed in names.items() if name in loaded)),
+    )
 
 
-def _check_whole(file: Path) -> None:
-    """Check that a safetensors file has a header, and all the tensors that this lists."""
+def _names(file: Path) -> frozenset[str]:
+    """Check that a safetensors file has a header, and all the tensors that this lists; return their names."""
     present = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -135,6 +154,7 @@ def _check_whole(file: Path) -> None:
         raise ModelError(f"{file}: the header of this safetensors file is broken; copy the model again") from error
     if present < needed:
         raise ModelError(f"{file}: it was cut off: {present} bytes of {needed} are there; copy the model again")
+    return frozenset(header) - {"__metadata__"}
 
 
 def _chat_template(path: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from training_hub.data import DatasetOptions, DatasetSummary, FormatChoice, check_dataset
+from training_hub.data.prepare import check_length, validation_count
 from training_hub.errors import DatasetError, ModelError, RequestError, UserError
 from training_hub.parameters.resolution import Parameters
 from training_hub.plugins import discovery
@@ -54,6 +55,9 @@ def check_request(parameters: Parameters) -> Request:
         if eval_path
         else None
     )
+    _found(problems, lambda: check_length(parameters["max_seq_len"]))
+    if data:
+        _found(problems, lambda: validation_count(data.rows, parameters["validation_split"]))
     if model and data:
         _found(problems, lambda: _check_template(model, data, formats))
     resumed = _found(problems, lambda: resumption(parameters, directory))

@@ -15,6 +15,11 @@ def rank() -> int:
     return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
+def local_rank() -> int:
+    """The rank on this node; 0 where torchrun did not start this process."""
+    return int(os.environ["LOCAL_RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
 def world_size() -> int:
     """How many processes train, on all nodes."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -14,12 +15,12 @@ from training_hub.data.prepare import Prepared, Report, Rows, prepare
 from training_hub.data.processed import write_processed
 from training_hub.data.row_format import FormatChoice, RowFormat
 from training_hub.data.tokenizer import Tokenizer
-from training_hub.errors import ModelNotFoundError
+from training_hub.errors import ModelError, ModelNotFoundError, UserError
 from training_hub.store.events import EventLog
 
 
 def load_tokenizer(job: Job, **options: Any) -> Any:
-    """The tokenizer of a job's model.
+    """The tokenizer of a job's model, in the revision that a further keyword asks for.
 
     Args:
         job: The job.
@@ -32,9 +33,37 @@ def load_tokenizer(job: Job, **options: Any) -> Any:
 
     path, trusted = job.parameters["model_path"], job.parameters["trust_remote_code"]
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=trusted, **options)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trusted, **revision(job), **options)
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
+
+
+def load_config(job: Job, **options: Any) -> Any:
+    """The configuration of a job's model, in the revision that a further keyword asks for.
+
+    Args:
+        job: The job.
+        **options: Further ones of `AutoConfig.from_pretrained`.
+
+    Raises:
+        ModelNotFoundError: The model has none.
+        ModelError: It is of a kind that transformers does not know.
+    """
+    from transformers import AutoConfig
+
+    path, trusted = job.parameters["model_path"], job.parameters["trust_remote_code"]
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=trusted, **revision(job), **options)
+    except OSError as error:
+        raise ModelNotFoundError(f"model_path={path}: {error}") from error
+    except ValueError as error:
+        raise ModelError(f"model_path={path}: {error}") from error
+
+
+def revision(job: Job) -> dict[str, Any]:
+    """Which version of the model a further keyword asks for: an option of transformers' loaders, or none."""
+    given = next((values["revision"] for values in job.arguments.values() if "revision" in values), None)
+    return {} if given is None else {"revision": given}
 
 
 def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat] = ()) -> Prepared:
@@ -51,6 +80,7 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
     values = job.parameters
     every = (*BUILTIN.own, *row_formats)
     length, block = values["max_seq_len"], values["block_size"]
+    embeddings = _embeddings(job)
     found = prepare(
         values["data_path"],
         job.dataset,
@@ -61,6 +91,7 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
         seed=values["seed"],
         summary=job.data,
         formats=_checked(job.data, every),
+        embeddings=embeddings,
     )
     if job.eval_data is None:
         return found
@@ -73,6 +104,7 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
         summary=job.eval_data,
         formats=_checked(job.eval_data, every),
         parameter="eval_data_path",
+        embeddings=embeddings,
     )
     return found._replace(validation=held_out.train)
 
@@ -80,6 +112,18 @@ def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat
 def _checked(data: DatasetSummary, every: tuple[RowFormat, ...]) -> FormatChoice:
     """The form that the check found. Others, which the algorithm does not take, might recognise a row as well."""
     return FormatChoice(tuple(each for each in every if each.name == data.format) or every)
+
+
+def _embeddings(job: Job) -> int | None:
+    """Tokens that the model has embeddings for; None where no configuration of transformers says it."""
+    # A tokenizer of transformers has imported it; a plugin that does without is not made to load it.
+    if "transformers" not in sys.modules:
+        return None
+    try:
+        found = getattr(load_config(job).get_text_config(), "vocab_size", None)
+    except UserError:
+        return None
+    return found if isinstance(found, int) else None
 
 
 def tell_warnings(sides: Iterable[Rows | None], events: EventLog) -> None:

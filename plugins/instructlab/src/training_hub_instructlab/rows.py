@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from training_hub.plugin import EventLog, Job, read_json, run_worker, write_json, write_rows
+from training_hub.plugin import EventLog, Job, check_weights, read_json, run_worker, write_json, write_rows
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ def make_rows(job: Job) -> None:
     """Turn the dataset into tokens and labels, and write them for the framework.
 
     Raises:
-        UserError: A row cannot be encoded, or none is short enough.
+        UserError: A row cannot be encoded, or none is short enough; or the model's files lack weights.
     """
+    # Here it is told before any process of the framework is started.
+    check_weights(job)
     directory = job.data_directory
     events = EventLog(job.directory.events)
     lengths, held_back = write_rows(job, events, train_file(directory), validation_file(directory))

@@ -21,6 +21,7 @@ from training_hub.plugin import (
     node_directory,
     refused,
     row_length,
+    schedule_problem,
     when,
 )
 
@@ -60,7 +61,9 @@ def rules(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
         "lr_scheduler": exact(
             f"{MAIN}.lr_scheduler",
             refuse=lambda p: (
-                None if p["lr_scheduler"] in SCHEDULERS else f"the framework knows {', '.join(SCHEDULERS)}"
+                schedule_problem(p["lr_scheduler"], None, p["learning_rate"])
+                if p["lr_scheduler"] in SCHEDULERS
+                else f"the framework knows {', '.join(SCHEDULERS)}"
             ),
         ),
         "lr_scheduler_kwargs": refused("the framework gives its schedulers no further arguments"),

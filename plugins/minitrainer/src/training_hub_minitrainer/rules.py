@@ -59,7 +59,7 @@ def rules(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
         ),
         "lr_scheduler_kwargs": exact(
             "TrainingArgs.lr_scheduler_kwargs",
-            refuse=lambda p: schedule_problem(p["lr_scheduler"], p["lr_scheduler_kwargs"]),
+            refuse=lambda p: schedule_problem(p["lr_scheduler"], p["lr_scheduler_kwargs"], p["learning_rate"]),
         ),
         "weight_decay": exact("TrainingArgs.weight_decay", note="on every trained weight, norms and biases included"),
         "max_grad_norm": refused(

@@ -8,7 +8,7 @@ import os
 from dataclasses import fields
 from typing import Any
 
-from training_hub.plugin import Job, Outcome, ParameterError, run_worker, target_layers, write_rows
+from training_hub.plugin import Job, Outcome, ParameterError, check_weights, run_worker, target_layers, write_rows
 from training_hub_minitrainer.layout import rows_file, state_directory
 
 
@@ -25,6 +25,7 @@ def train(job: Job) -> Outcome:
     if resumed := job.resume_from:
         given["resume_from_full_state_checkpoint"] = str(state_directory(resumed.path, resumed.step))
     loop = Loop(job)
+    check_weights(job)
     # The first process of each node writes the rows. The others wait for it where they all meet, in the framework's
     # own start, and read the rows after that.
     if os.environ["LOCAL_RANK"] == "0":

@@ -20,6 +20,7 @@ from training_hub.plugin import (
     train_job,
     translate,
 )
+from training_hub_trl import keyword_values
 from training_hub_trl.arguments import types, withheld
 from training_hub_trl.dpo import rules as dpo
 from training_hub_trl.rules import rules
@@ -60,9 +61,10 @@ class TRLBackend(TorchrunBackend):
             withheld={**withheld(here), **(dpo.WITHHELD if pairs else {})},
             types=ChainMap(*known.values()),
             unread=sources.unread,
-            problems=dpo.problems(parameters, here, set(known["LoraConfig"]) - set(known["DPOConfig"]))
-            if pairs
-            else (),
+            problems=[
+                *keyword_values.problems(parameters, here, sources),
+                *(dpo.problems(parameters, here, set(known["LoraConfig"]) - set(known["DPOConfig"])) if pairs else ()),
+            ],
             batches=batches,
             launch=plan,
         )

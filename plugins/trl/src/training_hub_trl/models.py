@@ -30,11 +30,6 @@ def one_gpu(arguments: TrainingArguments) -> None:
     arguments._n_gpu = min(arguments.n_gpu, 1)
 
 
-def revision(job: Job) -> str:
-    """Which version of the model is asked for, by the further keyword."""
-    return job.arguments["from_pretrained"].get("revision") or "main"
-
-
 def load_model(job: Job) -> Any:
     """The base model, with the adapter or the decomposition that the algorithm trains.
 

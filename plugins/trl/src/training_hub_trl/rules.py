@@ -84,10 +84,10 @@ def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
             note="as many of the longest rows as fit",
         ),
         "learning_rate": exact("SFTConfig.learning_rate"),
-        "lr_scheduler": exact("SFTConfig.lr_scheduler_type"),
+        "lr_scheduler": exact("SFTConfig.lr_scheduler_type", refuse=_falls_by_no_validation),
         "lr_scheduler_kwargs": exact(
             "SFTConfig.lr_scheduler_kwargs",
-            refuse=lambda p: schedule_problem(p["lr_scheduler"], p["lr_scheduler_kwargs"]),
+            refuse=lambda p: schedule_problem(p["lr_scheduler"], p["lr_scheduler_kwargs"], p["learning_rate"]),
         ),
         "warmup_steps": exact("SFTConfig.warmup_steps"),
         "beta1": exact("SFTConfig.adam_beta1"),
@@ -136,6 +136,12 @@ def _eval_strategy(parameters: Mapping[str, Any]) -> str:
     if not (parameters["validation_split"] or parameters.get("eval_data_path")):
         return "no"
     return "steps" if parameters["validation_frequency"] or parameters.get("eval_steps") else "epoch"
+
+
+def _falls_by_no_validation(parameters: Mapping[str, Any]) -> str | None:
+    if parameters["lr_scheduler"] != "reduce_lr_on_plateau" or _eval_strategy(parameters) != "no":
+        return None
+    return "it goes by the validation loss: say which rows to validate on, with validation_split"
 
 
 def _no_fsdp(options: Mapping[str, Any], devices: Devices) -> str | None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.plugin import Job, Outcome, load_tokenizer, run_worker
+from training_hub.plugin import Job, Outcome, check_weights, load_tokenizer, run_worker
 
 if TYPE_CHECKING:
     from training_hub_trl.parts import Parts
@@ -39,7 +39,7 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
         The outcome, with the live `model`, `tokenizer` and `trainer`.
     """
     from training_hub_trl.memory import keep_freed_memory
-    from training_hub_trl.models import one_gpu, revision
+    from training_hub_trl.models import one_gpu
     from training_hub_trl.parts import of
     from training_hub_trl.trainer_loop import TrainerLoop
 
@@ -50,7 +50,8 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
     one_gpu(arguments)
     if arguments.device.type == "cpu":
         keep_freed_memory()
-    tokenizer = load_tokenizer(job, revision=revision(job))
+    check_weights(job)
+    tokenizer = load_tokenizer(job)
     rows = parts.splits(job, tokenizer, loop.callbacks.events, arguments)
     trainer = parts.trainer(model=parts.load(job), args=arguments, tokenizer=tokenizer, rows=rows, loop=loop)
     trainer.train(resume_from_checkpoint=str(job.resume_from.path) if job.resume_from else None)

@@ -22,6 +22,7 @@ from training_hub.plugin import (
     train_job,
     translate,
 )
+from training_hub_trl import keyword_values
 from training_hub_trl.arguments import types
 from training_hub_trl.backend import TRLBackend
 from training_hub_unsloth.arguments import accepted, unknown_gguf, withheld
@@ -72,7 +73,7 @@ class UnslothLoRABackend(FrameworkBackend):
             withheld=withheld(parameters, here, known, sources),
             types=ChainMap(*types(parameters.algorithm, sources).values()),
             unread=sources.unread,
-            problems=unknown_gguf(parameters, sources),
+            problems=[*keyword_values.problems(parameters, here, sources), *unknown_gguf(parameters, sources)],
             launch=launch,
             batches=plan,
         )

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from training_hub.plugin import Job, Outcome, TrainingFailedError, run_worker
+from training_hub.plugin import Job, Outcome, TrainingFailedError, alone, run_worker
 from training_hub_trl.worker import train as train_with_trl
 
 
@@ -36,8 +36,9 @@ def merge(job: Job, adapter: Path, directory: Path) -> None:
     """
     log = job.directory.logs / "merge.log"
     command = [sys.executable, "-m", "training_hub_unsloth.merge", str(job.write()), str(adapter), str(directory)]
+    environment = {**alone(os.environ), "CUDA_VISIBLE_DEVICES": ""}
     with log.open("wb") as output:
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=_alone(), check=False).returncode
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env=environment, check=False).returncode
     if code:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise TrainingFailedError(
@@ -65,13 +66,6 @@ def export(job: Job, outcome: Outcome) -> None:
         reason = f"save_gguf={wanted!r} failed: {type(error).__name__}: {error}"
         raise TrainingFailedError(f"the adapter is in {outcome.checkpoint}, and {reason}") from error
     outcome.live["trainer"].loop.reporter.saved(outcome.metrics.get("step"), directory)
-
-
-def _alone() -> dict[str, str]:
-    """The environment without what torchrun set for this process, and without GPUs."""
-    ours = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
-    kept = {name: value for name, value in os.environ.items() if name not in ours and "TORCHELASTIC" not in name}
-    return kept | {"CUDA_VISIBLE_DEVICES": ""}
 
 
 if __name__ == "__main__":

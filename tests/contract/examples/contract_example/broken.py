@@ -346,6 +346,11 @@ class GivesCallbacksNoModel(LoopsTwo):
 # Bad input.
 
 
+@caught_by("test_weights_that_are_missing_are_not_drawn_at_random")
+class DrawsWeightsThatAreMissing(Loops):
+    pass
+
+
 @caught_by("test_a_mistake_is_named_and_leaves_nothing")
 class LeavesADirectory(Honest):
     def translate(self, parameters):

@@ -9,6 +9,11 @@ from contract_example.loop import Loop
 from training_hub.plugin import Orders
 
 
+class DrawsWeightsThatAreMissing(Loop):
+    def check(self):
+        pass
+
+
 class FailsAtTheEnd(Loop):
     def end(self):
         # The one run of the check that must fail; those with all rows in a step, which others need, end well.

@@ -15,6 +15,7 @@ from training_hub.plugin import (
     Outcome,
     RankCallbacks,
     StepReporter,
+    check_weights,
     orders_on_every_rank,
     prepare_rows,
     run_worker,
@@ -41,6 +42,7 @@ class Loop:
 
     def run(self):
         torch.manual_seed(self.given["seed"])
+        self.check()
         self.tokenizer = AutoTokenizer.from_pretrained(self.given["model_path"])
         self.rows = self.read_rows()
         self.model = AutoModelForCausalLM.from_pretrained(self.given["model_path"], dtype=torch.float32)
@@ -71,6 +73,9 @@ class Loop:
         outcome = self.end()
         self.ranks.end(self.last)
         return outcome
+
+    def check(self):
+        check_weights(self.job)
 
     def begin(self):
         self.ranks.begin(self.model, self.tokenizer, torch.device("cpu"))

@@ -25,6 +25,8 @@ _REFUSES = (
     "{%- endfor -%}"
 )
 """Written before a chat template: a word that it refuses."""
+UNKNOWN = "<|unknown|>"
+"""A token that a tokenizer is given, and the model is not."""
 
 
 def _missing_model(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
@@ -34,6 +36,14 @@ def _missing_model(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
 def _model_without_weights(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
     shutil.copytree(toy.model, place / "hollow", ignore=shutil.ignore_patterns("*.safetensors"))
     return {"model_path": str(place / "hollow")}, "safetensors"
+
+
+def _config_of_another_model(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
+    model = shutil.copytree(toy.model, place / "another")
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    count = config["num_hidden_layers"] + 1
+    (model / "config.json").write_text(json.dumps(config | {"num_hidden_layers": count}), encoding="utf-8")
+    return {"model_path": str(model)}, f"num_hidden_layers={count}"
 
 
 def _missing_data(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
@@ -77,6 +87,7 @@ def _unknown_keyword(place: Path, toy: Toy) -> tuple[Mapping[str, Any], str]:
 MISTAKES: Mapping[str, Mistake] = {
     "missing-model": _missing_model,
     "model-without-weights": _model_without_weights,
+    "config-of-another-model": _config_of_another_model,
     "missing-data": _missing_data,
     "empty-data": _empty_data,
     "bad-row": _bad_row,
@@ -100,16 +111,35 @@ class BadInput(Subject):
         asked = runs.asked(algorithm, {"ckpt_output_dir": str(tmp_path / "out")}, {}, mistake) | dict(differing)
         _refused(runs, algorithm, asked, named, tmp_path, toy.model.parent)
 
-    def test_a_row_that_shows_itself_late_leaves_an_earlier_run(
+    def test_weights_that_are_missing_are_not_drawn_at_random(
         self, translates: None, runs: Runs, toy: Toy, tmp_path: Path
     ) -> None:
-        """A template that refuses a word, which only shows when rows are turned into tokens."""
+        """A tensor less in the model's file, which transformers would fill at random, and only log."""
+        from safetensors.torch import load_file, save_file
+
+        algorithm, lost = first_trainable(type(self)), "model.layers.1.self_attn.v_proj.weight"
+        model = shutil.copytree(toy.model, tmp_path / "model")
+        weights = load_file(model / "model.safetensors")
+        kept = {name: tensor for name, tensor in weights.items() if name != lost}
+        save_file(kept, model / "model.safetensors", metadata={"format": "pt"})
+        differing = {"model_path": str(model), "ckpt_output_dir": str(tmp_path / "out")}
+        _refused(runs, algorithm, runs.asked(algorithm, differing, {}, "lost"), lost, tmp_path)
+
+    @pytest.mark.parametrize("late", ["unsayable", UNKNOWN])
+    def test_a_row_that_shows_itself_late_leaves_an_earlier_run(
+        self, translates: None, runs: Runs, toy: Toy, tmp_path: Path, late: str
+    ) -> None:
+        """What only shows when rows are turned into tokens.
+
+        The template refuses a word, or the tokenizer has a token that the model has no embedding for.
+        """
         algorithm = first_trainable(type(self), of=LEARN_ROWS)
         model = shutil.copytree(toy.model, tmp_path / "model")
         template = model / "chat_template.jinja"
         template.write_text(_REFUSES + template.read_text(encoding="utf-8"), encoding="utf-8")
+        _with_a_token_more(model)
         [first, second] = conversations(2)
-        said = [turn | {"content": f"unsayable {turn['content']}"} for turn in second["messages"]]
+        said = [turn | {"content": f"{late} {turn['content']}"} for turn in second["messages"]]
         write_rows(tmp_path / "late.jsonl", [first, second | {"messages": said}])
         earlier = tmp_path / "out"
         (earlier / "final").mkdir(parents=True)
@@ -119,6 +149,14 @@ class BadInput(Subject):
         asked = runs.asked(algorithm, {"ckpt_output_dir": str(earlier), **differing}, {}, "late")
         # Processed rows are data of their own, and no part of a run.
         _refused(runs, algorithm, asked, "late.jsonl:2", tmp_path, but=earlier / "data")
+
+
+def _with_a_token_more(model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens([UNKNOWN])
+    tokenizer.save_pretrained(model)
 
 
 def _refused(

@@ -55,6 +55,8 @@ def _rendered(messages: list[Message], example: Preference, tokenizer: Tokenizer
 def _pair(tokens: list[list[int]], place: object, encoder: Encoder) -> EncodedPair:
     """Parts both sequences where the shorter of what they share with the prompt ends."""
     prompt, *sides = tokens
+    for side in sides:
+        encoder.check_tokens(side, place)
     shared = min(shared_beginning(prompt, side) for side in sides)
     chosen, rejected = (side[shared:] for side in sides)
     if not shared or not chosen or not rejected:
