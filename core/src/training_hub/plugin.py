@@ -83,8 +83,9 @@ if TYPE_CHECKING:
     from training_hub.store.outcome import Outcome
     from training_hub.store.result import TrainingResult
     from training_hub.trackers.tracker import TrackedRun, Tracker, TrackerOutcome
+    from training_hub.worker.base_model import base_directory, like_base, precisions
     from training_hub.worker.callbacks import RankCallbacks
-    from training_hub.worker.checkpoints import CheckpointKeeper
+    from training_hub.worker.checkpoints import CheckpointKeeper, weights_alone
     from training_hub.worker.control import orders_on_every_rank, set_learning_rate
     from training_hub.worker.failure import recorded_failure
     from training_hub.worker.finite import check_finite
@@ -177,6 +178,7 @@ _HOMES = {
     "UserError": "training_hub.errors",
     "Validation": "training_hub.parameters.groups",
     "approximate": "training_hub.backends.translation",
+    "base_directory": "training_hub.worker.base_model",
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
     "checked_messages": "training_hub.data.messages",
@@ -191,12 +193,14 @@ _HOMES = {
     "installation_problem": "training_hub.backends.installation",
     "launch": "training_hub.launchers.local",
     "liger_problem": "training_hub.backends.installation",
+    "like_base": "training_hub.worker.base_model",
     "load_tokenizer": "training_hub.worker.rows",
     "misfit": "training_hub.parameters.description",
     "nearest": "training_hub.errors",
     "node_directory": "training_hub.store.directory",
     "orders_on_every_rank": "training_hub.worker.control",
     "plan_batches": "training_hub.backends.batches",
+    "precisions": "training_hub.worker.base_model",
     "prepare_rows": "training_hub.worker.rows",
     "processes": "training_hub.backends.batches",
     "read_events": "training_hub.store.events",
@@ -217,6 +221,7 @@ _HOMES = {
     "train_job": "training_hub.backends.torchrun",
     "translate": "training_hub.backends.translation",
     "unmet": "training_hub.backends.installation",
+    "weights_alone": "training_hub.worker.checkpoints",
     "when": "training_hub.backends.translation",
     "write_json": "training_hub.store.directory",
     "write_processed": "training_hub.data.processed",
@@ -304,6 +309,7 @@ __all__ = [
     "UserError",
     "Validation",
     "approximate",
+    "base_directory",
     "by_hub",
     "check_finite",
     "checked_messages",
@@ -318,12 +324,14 @@ __all__ = [
     "installation_problem",
     "launch",
     "liger_problem",
+    "like_base",
     "load_tokenizer",
     "misfit",
     "nearest",
     "node_directory",
     "orders_on_every_rank",
     "plan_batches",
+    "precisions",
     "prepare_rows",
     "processes",
     "read_events",
@@ -344,6 +352,7 @@ __all__ = [
     "train_job",
     "translate",
     "unmet",
+    "weights_alone",
     "when",
     "write_json",
     "write_processed",

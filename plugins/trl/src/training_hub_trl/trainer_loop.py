@@ -9,12 +9,17 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from training_hub.plugin import FrameworkLoop, Progress, RowOrder, check_finite
+from training_hub_trl.models import revision
 from training_hub_trl.order import EpochOrder
 from training_hub_trl.splits import Splits
 
 
 class TrainerLoop(FrameworkLoop, TrainerCallback):
     """Takes part in a trainer's loop, on every rank."""
+
+    @property
+    def revision(self) -> str:
+        return revision(self.job)
 
     def join(self, trainer: Trainer, rows: Splits, epochs: EpochOrder, figures: Mapping[str, str]) -> None:
         """Take part in the loop of a trainer, which is complete and has not begun.

@@ -39,6 +39,7 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
         The outcome, with the live `model`, `tokenizer` and `trainer`.
     """
     from training_hub_trl.memory import keep_freed_memory
+    from training_hub_trl.merging import note_answer
     from training_hub_trl.models import one_gpu, revision
     from training_hub_trl.parts import of
     from training_hub_trl.trainer_loop import TrainerLoop
@@ -66,6 +67,7 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
         assert checkpoint is not None
         merged = job.directory.merged
         if trainer.is_world_process_zero():
+            note_answer(trainer.accelerator.unwrap_model(trainer.model), tokenizer, job)
             parts.merge(job, checkpoint, merged)
     metrics = loop.reporter.final()
     loop.callbacks.end(metrics)
