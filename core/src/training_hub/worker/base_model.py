@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def precisions(base: Path) -> dict[str, str]:
     return {name: _FLOATS[tensor.dtype] for name, tensor in stored_tensors(base).items() if tensor.dtype in _FLOATS}
 
 
-def like_base(written: Path, base: Path) -> None:
+def like_base(written: Path, base: Path, buffers: Collection[str] = ()) -> None:
     """Make a model that was saved like its base. Its weights are in their place by then, and stay loadable throughout.
 
     Weights get the base's precision, and what is only another name of one of them goes. config.json is the base's,
@@ -71,17 +71,20 @@ def like_base(written: Path, base: Path) -> None:
     Args:
         written: A directory as transformers' `save_pretrained` would write it.
         base: That of the model which training started from.
+        buffers: Names of the live model's buffers, where a framework saves those, too, that a model computes by itself:
+            of what the base has none of, none is kept.
     """
     before, config = stored_tensors(base), _read(base / _CONFIG)
     if not config:
         return
     if not _quantised(config):
-        _mend_weights(written, before)
+        _mend_weights(written, before, buffers)
     _mend_config(written, base, config, same_shapes=_same_shapes(before, stored_tensors(written)))
     _take_over(_GENERATION, base, written)
     # A configuration that names code of the model's own is of use only beside that.
     code = [file.name for file in base.glob("*.py")] if config.get("auto_map") else []
-    for name in (*_PROCESSOR, *code):
+    whole = _read(written / _CONFIG).get("model_type") == config.get("model_type")
+    for name in (*_PROCESSOR, *code) if whole else ():
         if (base / name).exists():
             shutil.copyfile(base / name, written / name)
 
@@ -118,7 +121,8 @@ def _mend_config(written: Path, base: Path, config: Mapping[str, Any], *, same_s
         if saved.get("text_config") and config.get("text_config"):
             parts.append((saved["text_config"], config["text_config"]))
     else:
-        # Of a model that also sees, its language part alone.
+        # Of a model that also sees, its language part alone; what a framework does not say, transformers knows.
+        saved = {name: value for name, value in saved.items() if (name, value) != ("architectures", None)}
         parts = [(saved, config.get("text_config") or config)]
     if not _quantised(config) and (dtype := config.get("dtype") or config.get("torch_dtype")):
         saved["dtype"] = dtype
@@ -130,7 +134,7 @@ def _mend_config(written: Path, base: Path, config: Mapping[str, Any], *, same_s
     write_json(written / _CONFIG, saved)
 
 
-def _mend_weights(written: Path, before: Mapping[str, StoredTensor]) -> None:
+def _mend_weights(written: Path, before: Mapping[str, StoredTensor], buffers: Collection[str]) -> None:
     after = stored_tensors(written)
     floats = Counter(tensor.dtype for tensor in before.values() if tensor.dtype in _FLOATS)
     if not floats:
@@ -143,28 +147,36 @@ def _mend_weights(written: Path, before: Mapping[str, StoredTensor]) -> None:
         and (wanted := before[name].dtype if name in before else usual) in _FLOATS
         and wanted != tensor.dtype
     }
-    second = _second_names(before, after)
-    for file in sorted({after[name].file for name in (*casts, *second)}):
-        _rewrite(file, casts, second)
-    if second and (written / INDEX).exists():
-        _forget(written, second)
+    kinds = {_kind(name) for name in before}
+    superfluous = {name for name in buffers if name in after and _kind(name) not in kinds}
+    superfluous |= _second_names(before, after)
+    for file in sorted({after[name].file for name in (*casts, *superfluous)}):
+        _rewrite(file, casts, superfluous)
+    if superfluous and (written / INDEX).exists():
+        _forget(written, superfluous)
+
+
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _second_names(before: Mapping[str, StoredTensor], after: Mapping[str, StoredTensor]) -> set[str]:
-    """Names that the base has not, of weights that it has under another one: those that are tied."""
+    """Names that the base has not, of matrices that it has under another one: those that are tied."""
     from safetensors import safe_open
 
-    known = [name for name in after if name in before]
+    # A model's language part alone has other names in front.
+    endings = {name.rpartition("language_model.")[2].removeprefix("model.") for name in before}
+    known = [name for name in after if name.removeprefix("model.") in endings]
     found = set()
-    for name in after.keys() - before.keys() if known else ():
-        same = [other for other in known if after[other].shape == after[name].shape]
+    for name in after.keys() - set(known):
+        same = [other for other in known if after[other].shape == after[name].shape and len(after[name].shape) > 1]
         if not same:
             continue
         with safe_open(after[name].file, framework="pt") as weights:
             own = weights.get_tensor(name)
         for other in same:
             with safe_open(after[other].file, framework="pt") as weights:
-                if own.equal(weights.get_tensor(other)):
+                if own.any() and own.equal(weights.get_tensor(other)):
                     found.add(name)
                     break
     return found

@@ -19,6 +19,7 @@ from training_hub.plugin import (
     Progress,
     RowOrder,
     Stopped,
+    like_base,
     load_tokenizer,
     read_json,
     write_json,
@@ -226,4 +227,5 @@ class Loop(FrameworkLoop):
         config = read_json(written / "config.json")
         config["architectures"] = [name.removesuffix("WithOSFT") for name in config.get("architectures") or ()] or None
         write_json(written / "config.json", config)
-        super().mend(written)
+        if self.base is not None:
+            like_base(written, self.base, [name for name, _ in self._given["model"].named_buffers()])
