@@ -8,6 +8,7 @@ how a loss is computed and validated:
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -131,6 +132,23 @@ class HubTrainer(Trainer):
         if rounded and not self.is_fsdp_enabled and _is_checkpoint(directory):
             save_exact(model, directory)
         save_settings(plain, directory, base)
+
+    def keep_weights(self) -> None:
+        """Something failed: save the weights of the last step, if they are whole and no checkpoint has them."""
+        step, keeper = self.state.global_step, self.loop.keeper
+        # Sharded ones would have to be gathered from processes that may be gone.
+        if not (self.loop.between_steps and self.args.should_save) or self.is_fsdp_enabled or keeper.is_complete(step):
+            return
+        place = keeper.path(step)
+        try:
+            self._save(str(place))
+            keeper.complete(step, resumable=False)
+        # What failed first is what is told.
+        except Exception as error:
+            shutil.rmtree(place, ignore_errors=True)
+            self.loop.reporter.warn(
+                f"the weights of step {step} could not be saved: {type(error).__name__}: {error}", step
+            )
 
     def save_final(self) -> Path:
         """Save the trained model on its own, without what is needed only to go on training.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.plugin import Job, Outcome, load_tokenizer, run_worker
+from training_hub.plugin import Job, Outcome, TrainingHubError, load_tokenizer, run_worker
 
 if TYPE_CHECKING:
     from training_hub_trl.parts import Parts
@@ -54,7 +54,13 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
     tokenizer = load_tokenizer(job, revision=revision(job))
     rows = parts.splits(job, tokenizer, loop.callbacks.events, arguments)
     trainer = parts.trainer(model=parts.load(job), args=arguments, tokenizer=tokenizer, rows=rows, loop=loop)
-    trainer.train(resume_from_checkpoint=str(job.resume_from.path) if job.resume_from else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(job.resume_from.path) if job.resume_from else None)
+    except TrainingHubError:
+        raise
+    except Exception:
+        trainer.keep_weights()
+        raise
 
     ended = not loop.stopped
     if ended and _saves_final(values):
