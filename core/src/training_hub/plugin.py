@@ -90,8 +90,9 @@ if TYPE_CHECKING:
     from training_hub.store.outcome import Outcome
     from training_hub.store.result import TrainingResult
     from training_hub.trackers.tracker import TrackedRun, Tracker, TrackerOutcome
+    from training_hub.worker.base_model import base_directory, like_base, precisions
     from training_hub.worker.callbacks import RankCallbacks
-    from training_hub.worker.checkpoints import CheckpointKeeper
+    from training_hub.worker.checkpoints import CheckpointKeeper, weights_alone
     from training_hub.worker.control import orders_on_every_rank, set_learning_rate
     from training_hub.worker.failure import recorded_failure
     from training_hub.worker.finite import check_finite
@@ -187,6 +188,7 @@ _HOMES = {
     "alone": "training_hub.launchers.alone",
     "alone_here": "training_hub.launchers.alone",
     "approximate": "training_hub.backends.translation",
+    "base_directory": "training_hub.worker.base_model",
     "by_hub": "training_hub.backends.translation",
     "check_finite": "training_hub.worker.finite",
     "check_weights": "training_hub.worker.weights",
@@ -205,12 +207,14 @@ _HOMES = {
     "launch": "training_hub.launchers.local",
     "liger_problem": "training_hub.backends.installation",
     "load_config": "training_hub.worker.rows",
+    "like_base": "training_hub.worker.base_model",
     "load_tokenizer": "training_hub.worker.rows",
     "misfit": "training_hub.parameters.description",
     "nearest": "training_hub.errors",
     "node_directory": "training_hub.store.directory",
     "orders_on_every_rank": "training_hub.worker.control",
     "plan_batches": "training_hub.backends.batches",
+    "precisions": "training_hub.worker.base_model",
     "prepare_rows": "training_hub.worker.rows",
     "processes": "training_hub.backends.batches",
     "read_events": "training_hub.store.events",
@@ -231,6 +235,7 @@ _HOMES = {
     "train_job": "training_hub.backends.torchrun",
     "translate": "training_hub.backends.translation",
     "unmet": "training_hub.backends.installation",
+    "weights_alone": "training_hub.worker.checkpoints",
     "when": "training_hub.backends.translation",
     "write_json": "training_hub.store.directory",
     "write_processed": "training_hub.data.processed",
@@ -320,6 +325,7 @@ __all__ = [
     "alone",
     "alone_here",
     "approximate",
+    "base_directory",
     "by_hub",
     "check_finite",
     "check_weights",
@@ -338,12 +344,14 @@ __all__ = [
     "launch",
     "liger_problem",
     "load_config",
+    "like_base",
     "load_tokenizer",
     "misfit",
     "nearest",
     "node_directory",
     "orders_on_every_rank",
     "plan_batches",
+    "precisions",
     "prepare_rows",
     "processes",
     "read_events",
@@ -364,6 +372,7 @@ __all__ = [
     "train_job",
     "translate",
     "unmet",
+    "weights_alone",
     "when",
     "write_json",
     "write_processed",

@@ -130,22 +130,43 @@ class CheckpointKeeper:
         """The newest complete checkpoint of the run; None where it has saved none."""
         return newest(self.directory.path)
 
-    def not_saved(self, step: int, error: Exception, needed: int) -> Exception:
+    def only_weights(self, step: int, error: Exception) -> TrainingFailedError:
+        """Keep the weights of a step where what goes with them cannot be saved; return the error to raise.
+
+        The checkpoint is complete then, and none to resume from.
+
+        Args:
+            step: Of the checkpoint, whose weights are in its place.
+            error: What came.
+        """
+        self.complete(step, resumable=False)
+        return weights_alone(self.path(step), error)
+
+    def not_saved(self, step: int, error: Exception, needed: int, *, weights: bool = False) -> Exception:
         """The error to raise for one that came while a checkpoint was saved: a disk that is full gets its figures.
 
         Args:
             step: Of the checkpoint; what is there of it is deleted where the disk was full.
             error: What came.
             needed: Bytes that the checkpoint takes.
+            weights: Whether the weights were saved by then: where the disk is not full, they are kept.
         """
         free = self.directory.free()
         if free >= needed and getattr(error, "errno", None) != errno.ENOSPC:
-            return error
+            return self.only_weights(step, error) if weights else error
         shutil.rmtree(self.path(step), ignore_errors=True)
         return TrainingFailedError(
             f"the checkpoint of step {step} could not be saved: no space left on device; it needs about "
             f"{size(needed)}, and {self.directory.path} had {size(free)} left. Older checkpoints are as they were"
         )
+
+
+def weights_alone(directory: Path | None, error: Exception) -> TrainingFailedError:
+    """The error to raise where weights are saved, and what goes with them could not be."""
+    cause = f"{type(error).__name__}: {error}"
+    return TrainingFailedError(
+        f"the trained weights are in {directory}; what goes with them could not be saved: {cause}"
+    )
 
 
 def _linked(source: str, target: str) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from training_hub.backends.job import Job
 from training_hub.store.control import ControlReader, Orders
 from training_hub.store.outcome import Outcome
+from training_hub.worker.base_model import base_directory, like_base
 from training_hub.worker.callbacks import RankCallbacks
-from training_hub.worker.checkpoints import CheckpointKeeper
+from training_hub.worker.checkpoints import CheckpointKeeper, weights_alone
 from training_hub.worker.control import orders_on_every_rank, set_learning_rate
 from training_hub.worker.finite import check_finite
 from training_hub.worker.progress import Progress, RowOrder
@@ -68,6 +69,8 @@ class FrameworkLoop:
         self.control_reader = ControlReader(job.directory)
         self.stopped = False
         """Whether training ends before its last step."""
+        self.base: Path | None = None
+        """On rank 0, once training begins: where the files of the base model lie, if they are to be had."""
         self._tokens_elsewhere = 0
 
     def begin(
@@ -93,6 +96,8 @@ class FrameworkLoop:
         self.order, self.progress, self.device = order, order.progress, device
         self.max_steps = self.progress.max_steps if by_epochs else max_steps
         resumed = self.job.resume_from
+        if self.main:
+            self.base = base_directory(self.job.parameters["model_path"], self.revision)
         if resumed and self.main:
             counted = order.tokens_after(self.progress.done)
             # The run that is gone on from may have had other rows.
@@ -107,6 +112,11 @@ class FrameworkLoop:
         )
         self.callbacks.begin(model, tokenizer, device)
         self.callbacks.meet()
+
+    @property
+    def revision(self) -> str:
+        """The base model's version on the Hugging Face Hub."""
+        return "main"
 
     @property
     def tokens(self) -> int | None:
@@ -173,35 +183,46 @@ class FrameworkLoop:
     def mend(self, written: Path) -> None:
         """Make of what the framework wrote what transformers' `save_pretrained` would have written.
 
-        By default it is given back how the base model generates, which frameworks leave out.
+        By default it is made like the base model: see `like_base`.
         """
-        from transformers import GenerationConfig
-
-        try:
-            settings = GenerationConfig.from_pretrained(self.job.parameters["model_path"])
-        except OSError:
-            return
-        settings.save_pretrained(written)
+        if self.base is not None:
+            like_base(written, self.base)
 
     def adopt(self, written: Path) -> Path:
-        """On rank 0: mend what the framework wrote after this step, and move it to the checkpoint's place.
+        """On rank 0: move what the framework wrote after this step to the checkpoint's place, and mend it there.
 
         It does not count before `keeper.complete`.
+
+        Raises:
+            TrainingFailedError: It could not be mended; the weights are in the checkpoint's place.
         """
-        self.mend(written)
-        return self.keeper.adopt(written, self.progress.done)
+        step = self.progress.done
+        place = self.keeper.adopt(written, step)
+        try:
+            self.mend(place)
+        except Exception as error:
+            raise self.keeper.only_weights(step, error) from error
+        return place
 
     def end(self, written: Path | None = None) -> Outcome:
         """Training has ended: put the model in its place, and let the ranks meet a last time.
 
         Args:
             written: The model of the end, where the framework wrote one; a checkpoint of the last step serves, too.
+
+        Raises:
+            TrainingFailedError: It could not be mended; the weights are in their place.
         """
-        checkpoint = None
+        checkpoint = failure = None
         if self.main:
             if written is not None:
-                self.mend(written)
+                try:
+                    self.mend(written)
+                except Exception as error:
+                    failure = error
             checkpoint = self.keeper.finish(self.progress.done, written, ended=not self.stopped)
+        if failure is not None:
+            raise weights_alone(checkpoint or written, failure) from failure
         metrics = self.reporter.final()
         self.callbacks.end(metrics)
         return Outcome(checkpoint, metrics)

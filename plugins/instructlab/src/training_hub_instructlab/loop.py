@@ -11,10 +11,7 @@ from typing import Any
 import torch
 from instructlab.training.callbacks import TrainingContext
 from instructlab.training.sampler import EpochSampler
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import distributed
-from transformers import AutoConfig
 
 from training_hub.plugin import FrameworkLoop, Job, Progress, RowOrder, Stopped
 from training_hub_instructlab.rows import Rows
@@ -134,23 +131,3 @@ class Loop(FrameworkLoop):
     def final_model(self) -> Path | None:
         """What the framework wrote at the end, where nothing else was saved then."""
         return next((self.working / "hf_format").glob("samples_*"), None)
-
-    def mend(self, written: Path) -> None:
-        """Save the weights in the base model's precision; the framework saves float32, whatever that was."""
-        asked = self.job.parameters
-        base = AutoConfig.from_pretrained(asked["model_path"], trust_remote_code=asked["trust_remote_code"])
-        kind = getattr(base.get_text_config(), "dtype", None) or getattr(base, "dtype", None)
-        if isinstance(kind, torch.dtype) and kind != torch.float32:
-            for path in written.glob("*.safetensors"):
-                _cast(path, kind)
-        super().mend(written)
-
-
-def _cast(path: Path, kind: torch.dtype) -> None:
-    with safe_open(path, framework="pt") as weights:
-        metadata = weights.metadata()
-        cast = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118 - no mapping
-    cast = {name: tensor.to(kind) if tensor.is_floating_point() else tensor for name, tensor in cast.items()}
-    partial = path.with_suffix(".partial")
-    save_file(cast, partial, metadata=metadata)
-    partial.replace(path)

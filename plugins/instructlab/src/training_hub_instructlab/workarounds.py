@@ -99,6 +99,32 @@ def together() -> Iterator[None]:
         distributed.destroy_process_group = end
 
 
+def keep_the_embeddings_as_they_are() -> None:
+    """Leave embeddings at their size where the tokenizer knows more tokens. For 0.16.
+
+    The framework makes them larger by rows of no meaning, which take part in the loss, and saves them. Rows that have
+    such tokens are refused by the hub; a token to pad with may be one, and is then the first of all.
+    """
+    from instructlab.training import sampler
+    from transformers import PreTrainedModel
+
+    model_class: Any = PreTrainedModel
+    sizes: list[int] = []
+
+    def resize_token_embeddings(self: Any, *args: Any, **kwargs: Any) -> Any:
+        embeddings = self.get_input_embeddings()
+        sizes.append(embeddings.weight.shape[0])
+        return embeddings
+
+    model_class.resize_token_embeddings = resize_token_embeddings
+    collate = sampler.padded_mb_collate_fn
+
+    def padded(minibatch: Any, counted: Any, pad_token_id: int = 0) -> Any:
+        return collate(minibatch, counted, 0 if sizes and pad_token_id >= sizes[0] else pad_token_id)
+
+    sampler.padded_mb_collate_fn = padded
+
+
 def keep_the_tokenizer_as_it_is(trust_remote_code: bool) -> None:
     """Load the model's tokenizer, and save it again, unchanged. For 0.16.
 

@@ -36,6 +36,7 @@ def train(job: Job) -> Outcome:
     arguments = training_arguments(job.arguments["TrainingArgs"], rows)
     check_valid_train_args(arguments)
     workarounds.keep_the_tokenizer_as_it_is(arguments.trust_remote_code)
+    workarounds.keep_the_embeddings_as_they_are()
     workarounds.keep_its_trackers_off()
     workarounds.share_out_padded_rows_evenly()
     workarounds.validate_on(validation_file(job.data_directory))

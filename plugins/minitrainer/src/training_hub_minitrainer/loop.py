@@ -11,7 +11,6 @@ from mini_trainer.callbacks import TrainingContext
 from mini_trainer.full_state_checkpoint import FullStateCheckpointer
 from mini_trainer.sampler import EpochSampler
 from torch import distributed
-from transformers import AutoConfig
 
 from training_hub.plugin import (
     FrameworkLoop,
@@ -20,15 +19,13 @@ from training_hub.plugin import (
     Progress,
     RowOrder,
     Stopped,
+    like_base,
     load_tokenizer,
     read_json,
     write_json,
 )
 from training_hub_minitrainer.layout import state_directory
 from training_hub_minitrainer.workarounds import RowsFrom, load_whole_weights, note_rate, use_rates_of
-
-_CHANGED = ("use_cache", "bos_token_id", "eos_token_id")
-"""What the framework writes over in the configuration. A missing padding token, which it fills in, may stay."""
 
 
 class Loop(FrameworkLoop):
@@ -227,12 +224,8 @@ class Loop(FrameworkLoop):
 
     def mend(self, written: Path) -> None:
         """Give back what the framework changed for training, or left out."""
-        asked = self.job.parameters
-        base = AutoConfig.from_pretrained(asked["model_path"], trust_remote_code=asked["trust_remote_code"])
-        original = base.get_text_config()
         config = read_json(written / "config.json")
-        for part in (config, config.get("text_config", {})):
-            part.update({name: getattr(original, name, part[name]) for name in _CHANGED if name in part})
         config["architectures"] = [name.removesuffix("WithOSFT") for name in config.get("architectures") or ()] or None
         write_json(written / "config.json", config)
-        super().mend(written)
+        if self.base is not None:
+            like_base(written, self.base, [name for name, _ in self._given["model"].named_buffers()])

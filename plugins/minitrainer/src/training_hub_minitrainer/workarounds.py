@@ -44,6 +44,57 @@ def take_part_in(loop: Loop) -> None:
     framework.train = take_part
 
 
+def keep_the_embeddings_as_they_are() -> None:
+    """Leave embeddings at their size where the tokenizer knows more tokens. For 0.9.
+
+    The framework makes them larger by rows of no meaning, which take part in the loss, and saves them. Rows that have
+    such tokens are refused by the hub.
+    """
+    from mini_trainer import setup_model_for_training as module
+    from transformers import PreTrainedModel
+
+    align = module.align_model_and_tokenizer
+
+    def keep_size(model: Any, tokenizer: Any) -> Any:
+        model_class: Any = PreTrainedModel
+        resize = model_class.resize_token_embeddings
+        config, rows = model.config.get_text_config(), model.get_input_embeddings().weight.shape[0]
+        padding = config.pad_token_id
+        model_class.resize_token_embeddings = lambda self, *args, **kwargs: self.get_input_embeddings()
+        try:
+            aligned = align(model, tokenizer)
+        finally:
+            model_class.resize_token_embeddings = resize
+        # Rows lie one behind another, unpadded; the model of OSFT is made from this, and there must be such a token.
+        if (config.pad_token_id or 0) >= rows:
+            config.pad_token_id = padding
+        return aligned
+
+    module.align_model_and_tokenizer = keep_size
+
+
+def save_tied_weights() -> None:
+    """Save a model whose embeddings are its head, too. For 0.9.
+
+    The framework hands one tensor over under both names, and safetensors refuses that: after the last step, where the
+    weights are lost. Here each name has its own; `mend` leaves out the second one.
+    """
+    from safetensors import torch as module
+
+    save = module.save_file
+
+    def save_file(tensors: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        seen: set[int] = set()
+        apart = {}
+        for name, tensor in tensors.items():
+            place = tensor.untyped_storage().data_ptr()
+            apart[name] = tensor.clone() if place in seen else tensor
+            seen.add(place)
+        save(apart, *args, **kwargs)
+
+    module.save_file = save_file
+
+
 class RowsFrom:
     """A data loader for a run that is resumed after some steps. For 0.9.
 

@@ -17,7 +17,11 @@ def train(job: Job) -> Outcome:
     from mini_trainer import train as framework
 
     from training_hub_minitrainer.loop import Loop
-    from training_hub_minitrainer.workarounds import take_part_in
+    from training_hub_minitrainer.workarounds import (
+        keep_the_embeddings_as_they_are,
+        save_tied_weights,
+        take_part_in,
+    )
 
     asked, given = job.parameters, training_arguments(job)
     if given["use_liger_kernels"]:
@@ -31,6 +35,8 @@ def train(job: Job) -> Outcome:
     if os.environ["LOCAL_RANK"] == "0":
         files = rows_file(asked, "train"), rows_file(asked, "validation")
         loop.lengths, _ = write_rows(job, loop.callbacks.events, *files)
+    keep_the_embeddings_as_they_are()
+    save_tied_weights()
     take_part_in(loop)
     framework.main(**given)
     return loop.outcome

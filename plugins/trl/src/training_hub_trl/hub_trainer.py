@@ -8,6 +8,7 @@ how a loss is computed and validated:
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,18 +16,13 @@ from typing import Any, ClassVar
 import torch
 from peft import PeftModel
 from torch.utils.data import Dataset, Sampler
-from transformers import (
-    AutoConfig,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainingArguments
 
-from training_hub.plugin import Job
+from training_hub.plugin import Job, precisions, weights_alone
+from training_hub_trl.adapters import name_base
 from training_hub_trl.order import EpochOrder
 from training_hub_trl.osft import dense_state_dict, is_decomposed
-from training_hub_trl.saving import held_bytes, save_dense, saved_dtype
+from training_hub_trl.saving import held_bytes, save_settings, save_weights
 from training_hub_trl.splits import Splits
 from training_hub_trl.state import load_exact, save_exact
 from training_hub_trl.trainer_loop import TrainerLoop
@@ -58,9 +54,10 @@ class HubTrainer(Trainer):
         self.rows = rows
         self.loop = loop
         self.job: Job = loop.job
-        self.base_config = AutoConfig.from_pretrained(
-            self.job.parameters["model_path"], trust_remote_code=self.job.parameters["trust_remote_code"]
-        )
+        self._weights_of: int | None = None
+        """The last step whose weights were saved."""
+        if isinstance(model, PeftModel):
+            name_base(model, self.job)
         self.order = EpochOrder(rows.train_count, len(rows.train), args.seed)
         super().__init__(
             model=model,
@@ -70,6 +67,9 @@ class HubTrainer(Trainer):
             processing_class=tokenizer,
             **own,
         )
+        # What fills rows up is looked up like any token, and a tokenizer may know more than the model.
+        if self.data_collator.pad_token_id >= model.get_input_embeddings().weight.shape[0]:
+            self.data_collator.pad_token_id = 0
         # It prints each figure; whoever wants to read them follows the events.
         self.remove_callback(PrinterCallback)
         loop.join(self, rows, self.order, self.figures)
@@ -96,7 +96,8 @@ class HubTrainer(Trainer):
         try:
             super()._save_checkpoint(*args, **kwargs)
         except Exception as error:
-            raise self.loop.keeper.not_saved(step, error, held_bytes(self.model)) from error
+            saved = self._weights_of == step
+            raise self.loop.keeper.not_saved(step, error, held_bytes(self.model), weights=saved) from error
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
             self.loop.keeper.complete(step, resumable=not self.args.save_only_model, tokens=self.loop.tokens)
@@ -111,28 +112,58 @@ class HubTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         directory = Path(output_dir or self.args.output_dir)
         model = self.accelerator.unwrap_model(self.model)
+        if not self.args.should_save:
+            return
         if isinstance(model, PeftModel) and not is_decomposed(model):
-            super()._save(str(directory), state_dict)
-        elif self.args.should_save:
+            model.save_pretrained(str(directory), state_dict=state_dict)
+            self._weights_of = self.state.global_step
+        else:
             self._save_dense(model, directory, state_dict)
-        # A pickle; the manifest holds the arguments.
-        (directory / "training_args.bin").unlink(missing_ok=True)
-
-    def _save_dense(self, model: Any, directory: Path, weights: dict[str, Any] | None) -> None:
-        decomposed = is_decomposed(model)
-        rounded = decomposed or saved_dtype(self.base_config) not in (None, torch.float32)
-        if rounded and not self.is_fsdp_enabled and _is_checkpoint(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-            save_exact(model, directory)
-        if decomposed:
-            weights, model = dense_state_dict(model), model.get_base_model()
-        save_dense(model, directory, model.state_dict() if weights is None else weights, self.base_config)
         self.processing_class.save_pretrained(directory)
 
+    def _save_dense(self, model: Any, directory: Path, weights: dict[str, Any] | None) -> None:
+        base = self.loop.base
+        plain, decomposed = model, is_decomposed(model)
+        if decomposed:
+            weights, plain = dense_state_dict(model), model.get_base_model()
+        save_weights(plain, directory, plain.state_dict() if weights is None else weights, base)
+        self._weights_of = self.state.global_step
+        rounded = decomposed or (base is not None and set(precisions(base).values()) - {"float32"})
+        if rounded and not self.is_fsdp_enabled and _is_checkpoint(directory):
+            save_exact(model, directory)
+        save_settings(plain, directory, base)
+
+    def keep_weights(self) -> None:
+        """Something failed: save the weights of the last step, if they are whole and no checkpoint has them."""
+        step, keeper = self.state.global_step, self.loop.keeper
+        # Sharded ones would have to be gathered from processes that may be gone.
+        if not (self.loop.between_steps and self.args.should_save) or self.is_fsdp_enabled or keeper.is_complete(step):
+            return
+        place = keeper.path(step)
+        try:
+            self._save(str(place))
+            keeper.complete(step, resumable=False)
+        # What failed first is what is told.
+        except Exception as error:
+            shutil.rmtree(place, ignore_errors=True)
+            self.loop.reporter.warn(
+                f"the weights of step {step} could not be saved: {type(error).__name__}: {error}", step
+            )
+
     def save_final(self) -> Path:
-        """Save the trained model on its own, without what is needed only to go on training."""
+        """Save the trained model on its own, without what is needed only to go on training.
+
+        Raises:
+            TrainingFailedError: Its weights are saved, and what goes with them cannot be.
+        """
         directory = self.job.directory.final
-        self.save_model(str(directory))
+        self._weights_of = None
+        try:
+            self.save_model(str(directory))
+        except Exception as error:
+            if self._weights_of is None:
+                raise
+            raise weights_alone(directory, error) from error
         self.loop.reporter.saved(self.state.global_step, directory)
         return directory
 

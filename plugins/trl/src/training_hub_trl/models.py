@@ -1,22 +1,13 @@
-"""Loads the model of a job, and merges an adapter into its base."""
+"""Loads the model of a job."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from peft import AutoPeftModelForCausalLM
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    BitsAndBytesConfig,
-    PreTrainedModel,
-    TrainingArguments,
-)
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, TrainingArguments
 
-from training_hub.plugin import Job, ModelError, ModelNotFoundError
+from training_hub.plugin import Job, ModelNotFoundError
 from training_hub_trl.adapters import adapted
 from training_hub_trl.osft import decompose
 
@@ -38,7 +29,6 @@ def load_model(job: Job) -> Any:
         ParameterError: A pattern of layer names matches nothing.
     """
     model = load_base(job)
-    check_generation_config(model, job.parameters["model_path"])
     # A cache of keys and values is of no use in training, and would break the isolation of packed rows.
     model.config.use_cache = False
     if osft := job.arguments.get("OSF"):
@@ -70,30 +60,3 @@ def load_base(job: Job, other: str | None = None) -> PreTrainedModel:
         said = f"model_path={job.parameters['model_path']}" if other is None else f"reference_model={other}"
         raise ModelNotFoundError(f"{said}: {error}") from error
     return found
-
-
-def check_generation_config(model: PreTrainedModel, path: str) -> None:
-    """Some models come with settings that transformers loads and then refuses to save: at the end of the run."""
-    if model.generation_config is None:
-        return
-    with TemporaryDirectory() as directory:
-        try:
-            model.generation_config.save_pretrained(directory)
-        except ValueError as error:
-            raise ModelError(
-                f"model_path={path}: its generation_config.json cannot be saved again: {error}; mend that file"
-            ) from error
-
-
-def save_merged(job: Job, adapter: Path, directory: Path) -> None:
-    """Save the base model with the adapter merged in, in the base model's own precision.
-
-    A quantised base is loaded anew in full precision: merging into rounded weights would lose more than it keeps.
-    """
-    trust = job.parameters["trust_remote_code"]
-    adapted = AutoPeftModelForCausalLM.from_pretrained(
-        adapter, dtype="auto", trust_remote_code=trust, device_map="cpu", use_safetensors=True
-    )
-    merged = adapted.merge_and_unload(safe_merge=True)
-    merged.save_pretrained(directory)
-    AutoTokenizer.from_pretrained(adapter, trust_remote_code=trust).save_pretrained(directory)

@@ -116,7 +116,7 @@ def keep_update_outside(optimizer: Optimizer, model: PeftModel) -> RemovableHand
 
     @torch.no_grad()
     def project(*_: object) -> None:
-        with _full_precision():
+        with full_precision():
             for layer in layers:
                 factors = layer.osf_svd_params[_ADAPTER]
                 # PEFT keeps the protected basis of a side only where the rest does not determine it.
@@ -141,7 +141,7 @@ def dense_state_dict(model: PeftModel) -> dict[str, Tensor]:
     renamed: dict[str, str] = {}
     inner: set[str] = set()
     merged: dict[str, Tensor] = {}
-    with _full_precision():
+    with full_precision():
         for name, layer in _layers(model):
             renamed |= {f"{name}.base_layer.{key}": f"{name}.{key}" for key in layer.base_layer.state_dict()}
             inner |= {f"{name}.{key}" for key in layer.state_dict()}
@@ -204,7 +204,7 @@ def _project(factor: Tensor, start: Tensor, high: Tensor | None) -> None:
 
 
 @contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Multiply float32 matrices in float32: the 10 bits of TF32, which the trainer may turn on, are too few here."""
     settings = [backend.matmul for backend in (torch.backends.cuda, torch.backends.mkldnn)]
     before = [setting.fp32_precision for setting in settings]

@@ -13,7 +13,8 @@ from trl import SFTConfig
 from training_hub.plugin import EventLog, Job
 from training_hub_trl.construct import construct
 from training_hub_trl.hub_trainer import HubTrainer
-from training_hub_trl.models import load_model, save_merged
+from training_hub_trl.merging import save_merged
+from training_hub_trl.models import load_model
 from training_hub_trl.rows import make_splits
 from training_hub_trl.sft_trainer import HubSFTTrainer
 from training_hub_trl.splits import Splits

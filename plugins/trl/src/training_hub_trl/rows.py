@@ -27,11 +27,11 @@ def make_splits(job: Job, tokenizer: PreTrainedTokenizerBase, events: EventLog, 
         with args.main_process_first(desc="packing"):
             train = pack_dataset(train, args.max_length, args.packing_strategy, {"keep_in_memory": True})
     tokens = lengths(train, "input_ids")
-    filled = _fill(train, args.per_device_train_batch_size, args.world_size, tokenizer)
+    filled = _fill(train, args.per_device_train_batch_size, args.world_size)
     if validation is None:
         return Splits(filled, tokens, packed=args.packing)
     trained = sum(label != -100 for labels in validation["labels"] for label in labels)
-    held_out = _fill(validation, args.per_device_eval_batch_size, args.world_size, tokenizer)
+    held_out = _fill(validation, args.per_device_eval_batch_size, args.world_size)
     return Splits(filled, tokens, held_out, trained, args.packing)
 
 
@@ -39,12 +39,12 @@ def _columns(rows: Sequence[Encoded]) -> dict[str, list[Any]]:
     return {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
 
 
-def _fill(dataset: Dataset, batch: int, world_size: int, tokenizer: PreTrainedTokenizerBase) -> Dataset:
+def _fill(dataset: Dataset, batch: int, world_size: int) -> Dataset:
     """With rows of no trained token, so that each process has the same number of batches; alone one needs none."""
     missing = -len(dataset) % (batch * world_size) if world_size > 1 else 0
     if not missing:
         return dataset
-    token = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    token = dataset[0]["input_ids"][0]
     columns: dict[str, Any] = {"input_ids": [[token]] * missing, "labels": [[-100]] * missing}
     if "seq_lengths" in dataset.column_names:
         columns["seq_lengths"] = [[1]] * missing

@@ -9,12 +9,20 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from training_hub.plugin import FrameworkLoop, Progress, RowOrder, check_finite
+from training_hub_trl.models import revision
 from training_hub_trl.order import EpochOrder
 from training_hub_trl.splits import Splits
 
 
 class TrainerLoop(FrameworkLoop, TrainerCallback):
     """Takes part in a trainer's loop, on every rank."""
+
+    between_steps = False
+    """Whether a step is done, and the next one has not begun."""
+
+    @property
+    def revision(self) -> str:
+        return revision(self.job)
 
     def join(self, trainer: Trainer, rows: Splits, epochs: EpochOrder, figures: Mapping[str, str]) -> None:
         """Take part in the loop of a trainer, which is complete and has not begun.
@@ -62,11 +70,13 @@ class TrainerLoop(FrameworkLoop, TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.callbacks.meet()
+        self.between_steps = False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         self.progress.done = state.global_step
+        self.between_steps = True
         values = self.job.parameters
         every = values.get("save_steps")
         orders = self.obey(self.trainer.optimizer, self.trainer.lr_scheduler)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training_hub.plugin import Job, Outcome, check_weights, load_tokenizer, run_worker
+from training_hub.plugin import Job, Outcome, TrainingHubError, check_weights, load_tokenizer, run_worker
 
 if TYPE_CHECKING:
     from training_hub_trl.parts import Parts
@@ -39,6 +39,7 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
         The outcome, with the live `model`, `tokenizer` and `trainer`.
     """
     from training_hub_trl.memory import keep_freed_memory
+    from training_hub_trl.merging import note_answer
     from training_hub_trl.models import one_gpu
     from training_hub_trl.parts import of
     from training_hub_trl.trainer_loop import TrainerLoop
@@ -54,7 +55,13 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
     tokenizer = load_tokenizer(job)
     rows = parts.splits(job, tokenizer, loop.callbacks.events, arguments)
     trainer = parts.trainer(model=parts.load(job), args=arguments, tokenizer=tokenizer, rows=rows, loop=loop)
-    trainer.train(resume_from_checkpoint=str(job.resume_from.path) if job.resume_from else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(job.resume_from.path) if job.resume_from else None)
+    except TrainingHubError:
+        raise
+    except Exception:
+        trainer.keep_weights()
+        raise
 
     ended = not loop.stopped
     if ended and _saves_final(values):
@@ -67,6 +74,7 @@ def train(job: Job, parts: Parts | None = None) -> Outcome:
         assert checkpoint is not None
         merged = job.directory.merged
         if trainer.is_world_process_zero():
+            note_answer(trainer.accelerator.unwrap_model(trainer.model), tokenizer, job)
             parts.merge(job, checkpoint, merged)
     metrics = loop.reporter.final()
     loop.callbacks.end(metrics)

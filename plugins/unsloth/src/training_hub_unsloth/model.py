@@ -10,7 +10,7 @@ from unsloth import DEVICE_TYPE, FastLanguageModel, FastVisionModel
 
 from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError
 from training_hub_trl.adapters import checked_adapter
-from training_hub_trl.models import check_generation_config
+from training_hub_trl.models import revision
 
 
 def load_model(job: Job) -> Any:
@@ -27,7 +27,7 @@ def load_model(job: Job) -> Any:
     loading["use_gradient_checkpointing"] = adapter["use_gradient_checkpointing"]
     # Unsloth loads in 4 bits unless told otherwise.
     loading = {"load_in_4bit": False} | loading
-    sees = has_vision(path, trust_remote_code=loading["trust_remote_code"])
+    sees = has_vision(path, revision(job), trust_remote_code=loading["trust_remote_code"])
     if sees and DEVICE_TYPE == "cpu":
         raise ModelError(f"model_path={path}: it is a vision-language model, which Unsloth trains on a GPU only")
     if adapter.get("finetune_vision_layers") and not sees:
@@ -37,14 +37,13 @@ def load_model(job: Job) -> Any:
         model, _ = kind.from_pretrained(**loading)
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
-    check_generation_config(model, path)
     with checked_adapter(model, job):
         return kind.get_peft_model(model, **(_for_vision(adapter) if sees else adapter))
 
 
-def has_vision(path: str, *, trust_remote_code: bool) -> bool:
+def has_vision(path: str, version: str = "main", *, trust_remote_code: bool) -> bool:
     """Whether the model also sees."""
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    config = AutoConfig.from_pretrained(path, revision=version, trust_remote_code=trust_remote_code)
     return getattr(config, "vision_config", None) is not None
 
 
