@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from training_hub.worker.osft_targets import target_layers
     from training_hub.worker.progress import Progress, RowOrder
     from training_hub.worker.reporter import StepReporter
+    from training_hub.worker.router_losses import router_losses_off
     from training_hub.worker.rows import load_tokenizer, prepare_rows, tell_warnings, write_rows
 
 # Names are imported when they are first used: a process that trains needs others than one that only lists.
@@ -206,6 +207,7 @@ _HOMES = {
     "refused": "training_hub.backends.translation",
     "rendezvous": "training_hub.launchers.plan",
     "require_template": "training_hub.data.tokenizer",
+    "router_losses_off": "training_hub.worker.router_losses",
     "row_length": "training_hub.backends.batches",
     "run_first": "training_hub.launchers.local",
     "run_worker": "training_hub.worker.main",
@@ -333,6 +335,7 @@ __all__ = [
     "refused",
     "rendezvous",
     "require_template",
+    "router_losses_off",
     "row_length",
     "run_first",
     "run_worker",

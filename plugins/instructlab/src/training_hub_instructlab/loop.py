@@ -16,7 +16,16 @@ from safetensors.torch import save_file
 from torch import distributed
 from transformers import AutoConfig
 
-from training_hub.plugin import FrameworkLoop, Job, Progress, RowOrder, Stopped
+from training_hub.plugin import (
+    FrameworkLoop,
+    Job,
+    Progress,
+    RowOrder,
+    Stopped,
+    read_json,
+    router_losses_off,
+    write_json,
+)
 from training_hub_instructlab.rows import Rows
 
 FIGURES = ("step", "epoch", "loss", "learning_rate", "elapsed_time", "overall_throughput", "cuda_mem_allocated")
@@ -60,6 +69,7 @@ class Loop(FrameworkLoop):
 
     def on_train_begin(self) -> None:
         model = self.accelerator.model
+        router_losses_off(model.model)
         self.begin(model.model, model.tokenizer, torch.device(torch.cuda.current_device()), self.order)
 
     def on_step_begin(self) -> None:
@@ -136,13 +146,20 @@ class Loop(FrameworkLoop):
         return next((self.working / "hf_format").glob("samples_*"), None)
 
     def mend(self, written: Path) -> None:
-        """Save the weights in the base model's precision; the framework saves float32, whatever that was."""
+        """Save the weights in the base model's precision, and what was changed in its config for training.
+
+        The framework saves float32, whatever that was.
+        """
         asked = self.job.parameters
         base = AutoConfig.from_pretrained(asked["model_path"], trust_remote_code=asked["trust_remote_code"])
         kind = getattr(base.get_text_config(), "dtype", None) or getattr(base, "dtype", None)
         if isinstance(kind, torch.dtype) and kind != torch.float32:
             for path in written.glob("*.safetensors"):
                 _cast(path, kind)
+        if getattr(base.get_text_config(), "output_router_logits", False):
+            config = read_json(written / "config.json")
+            config.get("text_config", config)["output_router_logits"] = True
+            write_json(written / "config.json", config)
         super().mend(written)
 
 

@@ -22,13 +22,14 @@ from training_hub.plugin import (
     Stopped,
     load_tokenizer,
     read_json,
+    router_losses_off,
     write_json,
 )
 from training_hub_minitrainer.layout import state_directory
 from training_hub_minitrainer.workarounds import RowsFrom, load_whole_weights, note_rate, use_rates_of
 
-_CHANGED = ("use_cache", "bos_token_id", "eos_token_id")
-"""What the framework writes over in the configuration. A missing padding token, which it fills in, may stay."""
+_CHANGED = ("use_cache", "bos_token_id", "eos_token_id", "output_router_logits")
+"""What is written over in the configuration for training. A missing padding token, which it fills in, may stay."""
 
 
 class Loop(FrameworkLoop):
@@ -58,6 +59,7 @@ class Loop(FrameworkLoop):
     def take(self, given: dict[str, Any]) -> None:
         """Take what the framework's loop is given, before it starts."""
         self._given, self.data_loader = given, given["data_loader"]
+        router_losses_off(given["model"])
         if resumed := self.job.resume_from:
             state = state_directory(resumed.path, resumed.step)
             if not self.job.arguments["TrainingArgs"]["osft"]:

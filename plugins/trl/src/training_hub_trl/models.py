@@ -16,7 +16,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from training_hub.plugin import Job, ModelError, ModelNotFoundError
+from training_hub.plugin import Job, ModelError, ModelNotFoundError, router_losses_off
 from training_hub_trl.adapters import adapted
 from training_hub_trl.osft import decompose
 
@@ -74,6 +74,7 @@ def load_base(job: Job, other: str | None = None) -> PreTrainedModel:
     except OSError as error:
         said = f"model_path={job.parameters['model_path']}" if other is None else f"reference_model={other}"
         raise ModelNotFoundError(f"{said}: {error}") from error
+    router_losses_off(found)
     return found
 
 

@@ -31,6 +31,8 @@ def save_dense(model: Any, directory: Path, weights: dict[str, torch.Tensor], ba
     model.save_pretrained(directory, state_dict=weights)
     config = deepcopy(model.config)
     config.dtype, config.use_cache = kind, getattr(base, "use_cache", True)
+    if getattr(base.get_text_config(), "output_router_logits", False):
+        config.get_text_config().output_router_logits = True
     config.save_pretrained(directory)
 
 

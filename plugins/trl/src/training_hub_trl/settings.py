@@ -74,6 +74,10 @@ def of_any_trainer(parameters: Parameters, devices: Devices) -> Settings:
         "SFTConfig.save_total_limit": (None, "the hub makes room, once a newer checkpoint is complete"),
         "SFTConfig.report_to": ([], "the hub tells the trackers, from the events"),
         "SFTConfig.disable_tqdm": (True, "progress is read from the events"),
+        "SFTConfig.router_aux_loss_coef": (
+            0.0,
+            "a mixture of experts learns the rows; its routers' balance where asked",
+        ),
         "SFTConfig.ddp_find_unused_parameters": (False, "every trained weight takes part in each step"),
     }
 

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig
 from unsloth import DEVICE_TYPE, FastLanguageModel, FastVisionModel
 
-from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError
+from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError, router_losses_off
 from training_hub_trl.adapters import checked_adapter
 from training_hub_trl.models import check_generation_config
 
@@ -38,6 +38,7 @@ def load_model(job: Job) -> Any:
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
     check_generation_config(model, path)
+    router_losses_off(model)
     with checked_adapter(model, job):
         return kind.get_peft_model(model, **(_for_vision(adapter) if sees else adapter))
 
