@@ -90,8 +90,9 @@ if TYPE_CHECKING:
     from training_hub.worker.finite import check_finite
     from training_hub.worker.loop import FrameworkLoop, Stopped
     from training_hub.worker.main import run_worker
-    from training_hub.worker.osft_targets import target_layers
+    from training_hub.worker.osft_targets import is_called, preserved_rank, target_layers, target_weights
     from training_hub.worker.progress import Progress, RowOrder
+    from training_hub.worker.protection import require_protection
     from training_hub.worker.reporter import StepReporter
     from training_hub.worker.router_losses import router_losses_off
     from training_hub.worker.rows import load_tokenizer, prepare_rows, tell_warnings, write_rows
@@ -190,6 +191,7 @@ _HOMES = {
     "hookimpl": "training_hub.plugins.hookspecs",
     "hub_rules": "training_hub.backends.hub_rules",
     "installation_problem": "training_hub.backends.installation",
+    "is_called": "training_hub.worker.osft_targets",
     "launch": "training_hub.launchers.local",
     "liger_problem": "training_hub.backends.installation",
     "load_tokenizer": "training_hub.worker.rows",
@@ -199,6 +201,7 @@ _HOMES = {
     "orders_on_every_rank": "training_hub.worker.control",
     "plan_batches": "training_hub.backends.batches",
     "prepare_rows": "training_hub.worker.rows",
+    "preserved_rank": "training_hub.worker.osft_targets",
     "processes": "training_hub.backends.batches",
     "read_events": "training_hub.store.events",
     "read_json": "training_hub.store.directory",
@@ -206,6 +209,7 @@ _HOMES = {
     "reference": "training_hub.backends.translation",
     "refused": "training_hub.backends.translation",
     "rendezvous": "training_hub.launchers.plan",
+    "require_protection": "training_hub.worker.protection",
     "require_template": "training_hub.data.tokenizer",
     "router_losses_off": "training_hub.worker.router_losses",
     "row_length": "training_hub.backends.batches",
@@ -215,6 +219,7 @@ _HOMES = {
     "set_learning_rate": "training_hub.worker.control",
     "size": "training_hub.store.directory",
     "target_layers": "training_hub.worker.osft_targets",
+    "target_weights": "training_hub.worker.osft_targets",
     "tell_warnings": "training_hub.worker.rows",
     "train_job": "training_hub.backends.torchrun",
     "translate": "training_hub.backends.translation",
@@ -318,6 +323,7 @@ __all__ = [
     "hookimpl",
     "hub_rules",
     "installation_problem",
+    "is_called",
     "launch",
     "liger_problem",
     "load_tokenizer",
@@ -327,6 +333,7 @@ __all__ = [
     "orders_on_every_rank",
     "plan_batches",
     "prepare_rows",
+    "preserved_rank",
     "processes",
     "read_events",
     "read_json",
@@ -334,6 +341,7 @@ __all__ = [
     "reference",
     "refused",
     "rendezvous",
+    "require_protection",
     "require_template",
     "router_losses_off",
     "row_length",
@@ -343,6 +351,7 @@ __all__ = [
     "set_learning_rate",
     "size",
     "target_layers",
+    "target_weights",
     "tell_warnings",
     "train_job",
     "translate",

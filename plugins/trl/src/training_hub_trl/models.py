@@ -16,7 +16,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from training_hub.plugin import Job, ModelError, ModelNotFoundError, router_losses_off
+from training_hub.plugin import (
+    Job,
+    ModelError,
+    ModelNotFoundError,
+    require_protection,
+    router_losses_off,
+    target_weights,
+)
 from training_hub_trl.adapters import adapted
 from training_hub_trl.osft import decompose
 
@@ -40,14 +47,16 @@ def load_model(job: Job) -> Any:
 
     Raises:
         ModelNotFoundError: It is neither here nor on the hub.
-        ParameterError: A pattern of layer names matches nothing.
+        ParameterError: A pattern of layer names matches nothing, or OSFT would protect too little.
     """
     model = load_base(job)
     check_generation_config(model, job.parameters["model_path"])
     # A cache of keys and values is of no use in training, and would break the isolation of packed rows.
     model.config.use_cache = False
     if osft := job.arguments.get("OSF"):
-        return decompose(model, osft["unfreeze_rank_ratio"], osft.get("target_patterns"))
+        patterns = osft.get("target_patterns")
+        require_protection(job, model, target_weights(model, patterns))
+        return decompose(model, osft["unfreeze_rank_ratio"], patterns)
     return adapted(model, job) if "LoraConfig" in job.arguments else model
 
 
