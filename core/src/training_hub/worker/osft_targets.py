@@ -20,7 +20,7 @@ _SEEING = ("visual", "vision", "audio", "multi_modal_projector", "embed_vision")
 def preserved_rank(shape: Sequence[int], unfreeze_rank_ratio: float) -> int:
     """Number of singular directions of a weight of this shape that are protected; of a stack, those of each matrix.
 
-    `floor(min(shape) * (1 - unfreeze_rank_ratio))`, and at least one direction is always left to train, by floating-point
+    `floor(min(shape) * (1 - unfreeze_rank_ratio))`, and at least one direction is left to train, in floating-point
     numbers as they round on every backend. 0 means that nothing is protected.
     """
     full = min(shape[-2:])
@@ -70,9 +70,9 @@ def is_called(model: PreTrainedModel, name: str, module: nn.Module) -> bool:
     if not isinstance(module, nn.Linear) or not type(module).__name__.endswith("Linear"):
         return False
     parent, _, own = name.rpartition(".")
+    mixer = model.get_submodule(parent)
     # Kernels of state spaces take the weights of what follows the input projection.
-    state_space = parent and hasattr(model.get_submodule(parent), "A_log")
-    return not state_space or own == "in_proj"
+    return own == "in_proj" or not (hasattr(mixer, "A_log") and hasattr(mixer, "D"))
 
 
 def _matrices(model: PreTrainedModel) -> Iterator[str]:

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
-from training_hub.plugin import Job, ParameterError, nearest
+from training_hub.plugin import Job, ParameterError, is_called, nearest
 from training_hub_trl.construct import construct
 
 
@@ -23,11 +23,23 @@ def adapted(model: PreTrainedModel, job: Job) -> PeftModel:
         ParameterError: See `checked_adapter`.
     """
     settings = {name: value for name, value in job.arguments["LoraConfig"].items() if value is not None}
+    if job.parameters["target_modules"] is None and "exclude_modules" not in settings and (left := _left_out(model)):
+        settings["exclude_modules"] = left
     # PEFT draws the adapter's initial weights here.
     torch.manual_seed(job.parameters["seed"])
     config = construct(LoraConfig, {"task_type": "CAUSAL_LM", **settings})
     with checked_adapter(model, job):
         return get_peft_model(model, config)
+
+
+def _left_out(model: PreTrainedModel) -> list[str]:
+    """Endings of the names of linear layers that are not to be adapted unless they are named.
+
+    An adapter is seen by what calls a layer, and not by a kernel that takes its weight; a router gives no tensor.
+    """
+    named = ((name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
+    left = (name for name, module in named if not is_called(model, name, module))
+    return sorted({".".join(name.split(".")[-2:]) for name in left if name != "lm_head"})
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from training_hub.plugin import (
     Job,
     ModelError,
     ModelNotFoundError,
+    ParameterError,
     require_protection,
     router_losses_off,
     target_weights,
@@ -69,6 +70,7 @@ def load_base(job: Job, other: str | None = None) -> PreTrainedModel:
 
     Raises:
         ModelNotFoundError: It is neither here nor on the hub.
+        ParameterError: It has not the attention that is asked for.
     """
     arguments = dict(job.arguments["from_pretrained"])
     arguments["dtype"] = getattr(torch, arguments["dtype"])
@@ -83,6 +85,13 @@ def load_base(job: Job, other: str | None = None) -> PreTrainedModel:
     except OSError as error:
         said = f"model_path={job.parameters['model_path']}" if other is None else f"reference_model={other}"
         raise ModelNotFoundError(f"{said}: {error}") from error
+    except (ImportError, ValueError) as error:
+        if (asked := arguments.get("attn_implementation")) is None:
+            raise
+        name = "attn_implementation" if job.parameters.get("flash_attention") is None else "flash_attention"
+        raise ParameterError(
+            f"{name}: this model cannot be loaded with {asked}: {error}; leave it out, and transformers chooses"
+        ) from error
     router_losses_off(found)
     return found
 

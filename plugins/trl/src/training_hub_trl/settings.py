@@ -9,6 +9,7 @@ from packaging.version import Version
 from training_hub.plugin import BatchPlan, Devices, Parameters
 from training_hub_trl.conditions import computes_in_bf16
 from training_hub_trl.dpo.rules import SETTINGS as OF_PAIRS
+from training_hub_trl.lora_rules import attention
 from training_hub_trl.rules import Settings
 
 
@@ -50,6 +51,7 @@ def of_the_model(parameters: Parameters, devices: Devices) -> Settings:
             "bfloat16" if frozen and computes_in_bf16(parameters, devices) else "float32",
             "trained weights are held in float32; the frozen ones under an adapter in what is computed in",
         ),
+        **attention(parameters),
         "from_pretrained.use_safetensors": (True, "a pickle can run code"),
     }
 
