@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-_SEEING = ("visual", "vision", "audio", "multi_modal_projector", "embed_vision")
+SEEING = ("visual", "vision", "audio", "multi_modal_projector", "embed_vision")
 """Parts of names of what is no language model, which rows of text do not reach."""
 
 
@@ -94,7 +94,7 @@ def _matching(model: PreTrainedModel, names: list[str], patterns: Sequence[str] 
     own = [name for name in names if uses[id(model.get_parameter(name))] == 1]
     if not patterns:
         # A head, and whatever else stands before and after the layers, is left as the method leaves it.
-        found = [name for name in own if _in_a_layer(name) and not any(part in name for part in _SEEING)]
+        found = [name for name in own if _in_a_layer(name) and not any(part in name for part in SEEING)]
         idle = [] if found else ["a number"]
     else:
         found = [name for name in own if any(pattern in name for pattern in patterns)]

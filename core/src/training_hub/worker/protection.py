@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from training_hub.backends.job import Job
 from training_hub.errors import ParameterError
 from training_hub.store.events import EventLog
-from training_hub.worker.osft_targets import preserved_rank
+from training_hub.worker.osft_targets import SEEING, preserved_rank
 from training_hub.worker.rank import rank
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Kind:
 def protection(model: PreTrainedModel, protected: Collection[str]) -> dict[str, Kind]:
     """The trained weights of a model by kind: attention, feed-forward, experts, embeddings, norms, other.
 
+    Parts that see or hear are not counted: rows of text do not reach them, and they stay as they are.
+
     Args:
         model: The plain model; its weights may be on the meta device.
         protected: Names of the weights that are split.
@@ -49,10 +51,10 @@ def protection(model: PreTrainedModel, protected: Collection[str]) -> dict[str, 
     seen: set[int] = set()
     for prefix, module in model.named_modules():
         for own, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad or id(parameter) in seen:
+            name = f"{prefix}.{own}"
+            if not parameter.requires_grad or id(parameter) in seen or any(part in name for part in SEEING):
                 continue
             seen.add(id(parameter))
-            name = f"{prefix}.{own}"
             embeds = id(parameter) in outside or _embeds(module)
             kind = "embeddings" if embeds else _kind(name, module)
             of_kind = counted[kind]

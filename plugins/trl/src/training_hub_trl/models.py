@@ -70,6 +70,7 @@ def load_base(job: Job, other: str | None = None) -> PreTrainedModel:
 
     Raises:
         ModelNotFoundError: It is neither here nor on the hub.
+        ModelError: It is no causal language model.
         ParameterError: It has not the attention that is asked for.
     """
     arguments = dict(job.arguments["from_pretrained"])
@@ -86,6 +87,11 @@ def load_base(job: Job, other: str | None = None) -> PreTrainedModel:
         said = f"model_path={job.parameters['model_path']}" if other is None else f"reference_model={other}"
         raise ModelNotFoundError(f"{said}: {error}") from error
     except (ImportError, ValueError) as error:
+        if "Unrecognized configuration class" in str(error):
+            raise ModelError(
+                f"model_path={arguments['pretrained_model_name_or_path']}: transformers has no causal language model "
+                f"of this type: {str(error).splitlines()[0].partition(' for this')[0]}"
+            ) from error
         if (asked := arguments.get("attn_implementation")) is None:
             raise
         name = "attn_implementation" if job.parameters.get("flash_attention") is None else "flash_attention"
