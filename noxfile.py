@@ -116,11 +116,11 @@ def has_flash_attention(session: nox.Session) -> bool:
 def tests(session: nox.Session, environment: str) -> None:
     """Test built wheels: the core alone, the core with example plugins, and the trl plugin."""
     # Of tests/, what needs a framework or other packages beside the core.
-    elsewhere = ("with_plugins", "plugins", "contract", "parity", "faults", "cpu_device", "gpu", "trackers", "real")
+    elsewhere = ("with_plugins", "plugins", "contract", "parity", "models", "faults", "cpu_device", "gpu", "trackers")
     match environment:
         case "core":
             fresh(session, *wheels(session, "core"))
-            paths = ["tests", *(f"--ignore=tests/{name}" for name in (*elsewhere, "templates"))]
+            paths = ["tests", *(f"--ignore=tests/{name}" for name in (*elsewhere, "templates", "real"))]
         case "plugins":
             fresh(session, *wheels(session, "core", "good", "broken"))
             paths = ["tests/with_plugins"]
@@ -246,6 +246,19 @@ def parity(session: nox.Session, plugin: str) -> None:
         return
     with_framework(session, plugin)
     session.run("python", "tests/parity/run_cells.py", plugin, str(cells), *session.posargs, env=OFFLINE)
+
+
+@nox.session
+@nox.parametrize("plugin", [nox.param(name, id=name) for name in (*PLUGINS, "report")])
+def models(session: nox.Session, plugin: str) -> None:
+    """Small models of many architectures, trained, saved, reloaded and compared. `-- --short` for some, on trl."""
+    cells = ROOT / "build" / "models"
+    if plugin == "report":
+        pages = [] if session.posargs else ["docs/models.md"]
+        session.run("python", "tests/models/report.py", str(cells), *pages)
+        return
+    with_framework(session, plugin)
+    session.run("python", "tests/models/run_cells.py", plugin, str(cells), *session.posargs, env=OFFLINE)
 
 
 @nox.session

@@ -254,6 +254,7 @@ def osft(
     grace_seconds: float = 300.0,
     hang_seconds: float | None = None,
     target_patterns: list[str] | None = None,
+    min_protected_share: float = 0.5,
     use_processed_dataset: bool = False,
     unmask_messages: bool = False,
     osft_memory_efficient_init: bool = False,
@@ -350,8 +351,10 @@ def osft(
             (a number greater than 0; default None)
         unfreeze_rank_ratio: Share of each weight's singular directions that may change, such as 0.25. (a number
             of at least 0 and at most 1; required)
-        target_patterns: Parts of the names of the weights to decompose; by default those that suit the model.
+        target_patterns: Parts of the names of the weights to decompose; by default all matrices of the layers.
             (a list of text; default None)
+        min_protected_share: Least share of the weights of the model's layers that must be protected to begin; 0
+            asks for none. (a number of at least 0 and at most 1; default 0.5)
         use_processed_dataset: The rows are tokens already: input_ids and labels. (true or false; default False)
         unmask_messages: Train on the turns of every role, not of the assistant alone. (true or false; default
             False)
@@ -889,6 +892,7 @@ class OSFT(OSFTAlgorithm):
         grace_seconds: float = 300.0,
         hang_seconds: float | None = None,
         target_patterns: list[str] | None = None,
+        min_protected_share: float = 0.5,
         use_processed_dataset: bool = False,
         unmask_messages: bool = False,
         osft_memory_efficient_init: bool = False,
@@ -985,8 +989,10 @@ class OSFT(OSFTAlgorithm):
                 (a number greater than 0; default None)
             unfreeze_rank_ratio: Share of each weight's singular directions that may change, such as 0.25. (a number
                 of at least 0 and at most 1; required)
-            target_patterns: Parts of the names of the weights to decompose; by default those that suit the model.
+            target_patterns: Parts of the names of the weights to decompose; by default all matrices of the layers.
                 (a list of text; default None)
+            min_protected_share: Least share of the weights of the model's layers that must be protected to begin; 0
+                asks for none. (a number of at least 0 and at most 1; default 0.5)
             use_processed_dataset: The rows are tokens already: input_ids and labels. (true or false; default False)
             unmask_messages: Train on the turns of every role, not of the assistant alone. (true or false; default
                 False)

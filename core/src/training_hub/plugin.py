@@ -98,10 +98,12 @@ if TYPE_CHECKING:
     from training_hub.worker.finite import check_finite
     from training_hub.worker.loop import FrameworkLoop, Stopped
     from training_hub.worker.main import run_worker
-    from training_hub.worker.osft_targets import target_layers
+    from training_hub.worker.osft_targets import is_called, preserved_rank, target_layers, target_weights
     from training_hub.worker.progress import Progress, RowOrder
+    from training_hub.worker.protection import require_protection
     from training_hub.worker.reporter import StepReporter
-    from training_hub.worker.rows import load_config, load_tokenizer, prepare_rows, tell_warnings, write_rows
+    from training_hub.worker.router_losses import router_losses_off
+    from training_hub.worker.rows import load_config, load_tokenizer, prepare_rows, revision, tell_warnings, write_rows
     from training_hub.worker.weights import check_weights
 
 # Names are imported when they are first used: a process that trains needs others than one that only lists.
@@ -204,6 +206,7 @@ _HOMES = {
     "hookimpl": "training_hub.plugins.hookspecs",
     "hub_rules": "training_hub.backends.hub_rules",
     "installation_problem": "training_hub.backends.installation",
+    "is_called": "training_hub.worker.osft_targets",
     "launch": "training_hub.launchers.local",
     "liger_problem": "training_hub.backends.installation",
     "load_config": "training_hub.worker.rows",
@@ -216,6 +219,7 @@ _HOMES = {
     "plan_batches": "training_hub.backends.batches",
     "precisions": "training_hub.worker.base_model",
     "prepare_rows": "training_hub.worker.rows",
+    "preserved_rank": "training_hub.worker.osft_targets",
     "processes": "training_hub.backends.batches",
     "read_events": "training_hub.store.events",
     "read_json": "training_hub.store.directory",
@@ -223,14 +227,18 @@ _HOMES = {
     "reference": "training_hub.backends.translation",
     "refused": "training_hub.backends.translation",
     "rendezvous": "training_hub.launchers.plan",
+    "require_protection": "training_hub.worker.protection",
     "require_template": "training_hub.data.tokenizer",
+    "router_losses_off": "training_hub.worker.router_losses",
     "row_length": "training_hub.backends.batches",
+    "revision": "training_hub.worker.rows",
     "run_first": "training_hub.launchers.local",
     "run_worker": "training_hub.worker.main",
     "schedule_problem": "training_hub.backends.schedules",
     "set_learning_rate": "training_hub.worker.control",
     "size": "training_hub.store.directory",
     "target_layers": "training_hub.worker.osft_targets",
+    "target_weights": "training_hub.worker.osft_targets",
     "tell_warnings": "training_hub.worker.rows",
     "train_job": "training_hub.backends.torchrun",
     "translate": "training_hub.backends.translation",
@@ -341,6 +349,7 @@ __all__ = [
     "hookimpl",
     "hub_rules",
     "installation_problem",
+    "is_called",
     "launch",
     "liger_problem",
     "load_config",
@@ -353,6 +362,7 @@ __all__ = [
     "plan_batches",
     "precisions",
     "prepare_rows",
+    "preserved_rank",
     "processes",
     "read_events",
     "read_json",
@@ -360,14 +370,18 @@ __all__ = [
     "reference",
     "refused",
     "rendezvous",
+    "require_protection",
     "require_template",
+    "router_losses_off",
     "row_length",
+    "revision",
     "run_first",
     "run_worker",
     "schedule_problem",
     "set_learning_rate",
     "size",
     "target_layers",
+    "target_weights",
     "tell_warnings",
     "train_job",
     "translate",

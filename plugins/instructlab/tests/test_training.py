@@ -29,6 +29,9 @@ from training_hub.store.checkpoints import complete
 from training_hub.store.events import SCHEMA, Event, Follower, live_events, read_events
 from training_hub.testing.killer import ranks
 
+sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "models"))
+from architectures import make
+
 pytestmark = pytest.mark.slow
 ADAM = {"learning_rate": 1e-3, "beta1": 0.8, "beta2": 0.95, "weight_decay": 0.1}
 
@@ -370,3 +373,14 @@ def test_a_busy_port_is_said_to_be_one(model: Path, rows: Path, tmp_path: Path, 
         port = busy.getsockname()[1]
         with pytest.raises(TrainingFailedError, match="what to do: another process listens on that port"):
             run(model, rows, tmp_path / "out", master_addr="127.0.0.1", master_port=port)
+
+
+def test_a_router_loss_that_nobody_asked_for_is_off(rows: Path, tmp_path: Path, cpu: None) -> None:
+    make("gpt_oss", tmp_path / "model", output_router_logits=True, router_aux_loss_coef=0.5)
+    for most in (256, 4096):
+        result = run(tmp_path / "model", rows, tmp_path / str(most), max_tokens_per_gpu=most)
+    # The framework holds this model in bfloat16.
+    assert column(tmp_path / "256", "loss") == pytest.approx(column(tmp_path / "4096", "loss"), abs=0.05)
+    assert column(tmp_path / "256", "loss")[0] < 6
+    saved = json.loads((result.checkpoint / "config.json").read_text())
+    assert saved["output_router_logits"] is True

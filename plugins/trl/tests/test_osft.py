@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -17,12 +16,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from training_hub.plugin import ModelError, ParameterError, target_layers
+from training_hub.plugin import ModelError, ParameterError, preserved_rank, target_layers, target_weights
+from training_hub.worker.protection import Kind, protection, share
 from training_hub_trl.osft import (
     decompose,
     dense_state_dict,
     keep_update_outside,
-    preserved_rank,
     protected_share,
 )
 
@@ -151,6 +150,19 @@ def test_a_model_without_linear_layers_is_refused() -> None:
         target_layers(meta("gpt2", n_layer=1, n_embd=32, n_head=4, vocab_size=64))
 
 
+def test_what_is_protected_is_counted_by_kind() -> None:
+    model = llama(tie_word_embeddings=True)
+    found = protection(model, {f"{name}.weight" for name in target_layers(model, ["self_attn"])})
+    attention, feed_forward = 2 * (2 * 64 * 64 + 2 * 32 * 64), 2 * 3 * 64 * 128
+    assert found == {
+        "attention": Kind(attention, attention, attention),
+        "embeddings": Kind(96 * 64, 0, 0),
+        "feed-forward": Kind(feed_forward, 0, feed_forward),
+        "norms": Kind(5 * 64, 0, 0),
+    }
+    assert share(found) == pytest.approx(attention / (attention + feed_forward))
+
+
 SMALL = {
     "hidden_size": 32,
     "num_hidden_layers": 4,
@@ -176,17 +188,26 @@ SMALL = {
     ],
 )
 def test_the_default_targets_of_a_family_exist_in_its_models(
-    model_type: str, settings: dict[str, Any], per_layer: int, caplog: pytest.LogCaptureFixture
+    model_type: str, settings: dict[str, Any], per_layer: int
 ) -> None:
     assert len(target_layers(meta(model_type, **settings))) == 4 * per_layer
-    assert "OSFT" not in caplog.text
 
 
-def test_default_targets_that_a_model_lacks_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        found = target_layers(meta("qwen3_moe", **SMALL, num_experts=2, moe_intermediate_size=32))
-    assert {name.rsplit(".", 2)[1] for name in found} == {"self_attn"}
-    assert "mlp.gate_proj" in caplog.text
+def test_by_default_every_matrix_of_the_layers_is_a_target() -> None:
+    mixture = meta("mixtral", **SMALL, num_local_experts=2, intermediate_size=64)
+    assert {name.rsplit(".", 2)[1] for name in target_layers(mixture)} == {"self_attn"}
+    stacks = set(target_weights(mixture)) - {f"{name}.weight" for name in target_layers(mixture)}
+    assert {name.split(".", 3)[3] for name in stacks} == {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}
+    fused = target_weights(meta("gpt2", n_layer=1, n_embd=32, n_head=4, vocab_size=64))
+    assert [name.split(".h.0.")[1] for name in fused] == [
+        *("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+    ]
+
+
+def test_a_layer_whose_weight_a_kernel_reads_is_not_replaced() -> None:
+    state_space = meta("mamba", hidden_size=32, num_hidden_layers=1, state_size=8, vocab_size=64)
+    assert target_layers(state_space) == ["backbone.layers.0.mixer.in_proj"]
+    assert "backbone.layers.0.mixer.out_proj.weight" in target_weights(state_space)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +264,40 @@ def test_the_update_stays_out_of_the_protected_subspace(ratio: float) -> None:
     assert largest_share(before, split, ratio) <= 1e-4
     for name, tensor in dense_state_dict(split).items():
         assert not torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("mixtral", {"num_local_experts": 3, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}),
+        ("gpt2", {"n_embd": 32, "n_layer": 1, "n_head": 4}),
+        ("mamba", {"hidden_size": 32, "num_hidden_layers": 1, "state_size": 8}),
+    ],
+)
+def test_each_matrix_that_is_in_no_linear_layer_is_protected_and_saved(
+    kind: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, vocab_size=96, **settings))
+    targets, before = target_weights(plain), copy_of(plain)
+    split = decompose(plain, 0.25)
+    optimizer = adamw(split)
+    keep_update_outside(optimizer, split)
+    *data, rows = batches(31)
+    split.eval()
+    train(split, optimizer, data)
+    after = dense_state_dict(split)
+    assert after.keys() == before.keys()
+    for name in targets:
+        rank = preserved_rank(before[name].shape, 0.25)
+        stack = zip(before[name], after[name], strict=True) if before[name].ndim == 3 else [(before[name], after[name])]
+        for original, trained in stack:
+            assert not torch.equal(original, trained)
+            assert protected_share(original, trained, rank) <= 1e-4, name
+    split.get_base_model().save_pretrained(tmp_path, state_dict=after)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(rows).logits, split(rows).logits, atol=1e-5, rtol=0)
 
 
 def test_without_the_projection_the_update_leaks() -> None:

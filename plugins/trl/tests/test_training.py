@@ -11,7 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub import lora_sft, osft, sft
-from training_hub_trl.osft import preserved_rank, protected_share
+from training_hub.plugin import preserved_rank
+from training_hub_trl.osft import protected_share
 
 ALGORITHMS = {"sft": (sft, {}), "osft": (osft, {"unfreeze_rank_ratio": 0.25}), "lora_sft": (lora_sft, {"lora_r": 8})}
 

@@ -23,7 +23,14 @@ class OSFTOptions(TypedDict, total=False):
     ]
     target_patterns: Annotated[
         list[str] | None,
-        Param(None, "Parts of the names of the weights to decompose; by default those that suit the model."),
+        Param(None, "Parts of the names of the weights to decompose; by default all matrices of the layers."),
+    ]
+    min_protected_share: Annotated[
+        float,
+        Interval(ge=0, le=1),
+        Param(
+            0.5, "Least share of the weights of the model's layers that must be protected to begin; 0 asks for none."
+        ),
     ]
     use_processed_dataset: Annotated[bool, Param(False, "The rows are tokens already: input_ids and labels.")]
     unmask_messages: Annotated[bool, Param(False, "Train on the turns of every role, not of the assistant alone.")]

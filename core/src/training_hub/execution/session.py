@@ -187,6 +187,10 @@ class Session:
         if event["event"] == "start":
             self._began = True
             self.run.directory.started()
+        elif event["event"] == "protection":
+            # What ends this thread would end what is shown of the run.
+            with contextlib.suppress(OSError):
+                self._write(protection={name: event[name] for name in ("share", "kinds") if name in event})
         for reader in readers:
             reader.receive(event)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 from training_hub.errors import ParameterError, nearest
 from training_hub.parameters.declaration import REQUIRED, Derived, Parameter
@@ -93,17 +93,13 @@ class Parameters(Mapping[str, Any]):
         return copied(given)
 
 
-T = TypeVar("T")
-
-
-def copied(value: T) -> T:
+def copied(value: Any) -> Any:
     """A value whose lists, mappings and sets are its own, however deep; what else is in them is the same."""
-    found: Any = value
     if type(value) is dict:
-        found = {key: copied(item) for key, item in value.items()}
-    elif type(value) in (list, tuple, set):
-        found = type(value)(map(copied, value))  # type: ignore[call-overload]
-    return found
+        return {key: copied(item) for key, item in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(map(copied, value))
+    return value
 
 
 def resolve(

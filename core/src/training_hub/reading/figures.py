@@ -110,6 +110,8 @@ def describe(event: Event, own: Iterable[Figure] = ()) -> str | None:
             found = [f"validation loss {loss_text(loss)}"] if loss is not None else []
             found += _told(event, [figure.of_validation() for figure in of_its_own(own)])
             return f"{at}{', '.join(found)}" if found else None
+        case "protection":
+            return _protection(event)
         case "save":
             return f"{at}saved {event.get('checkpoint', 'a checkpoint')}"
         case "warning":
@@ -118,6 +120,20 @@ def describe(event: Event, own: Iterable[Figure] = ()) -> str | None:
             return f"failed: {event.get('error', '')}: {event.get('message', '')}"
         case _:
             return None
+
+
+def _protection(event: Event) -> str | None:
+    reached, kinds = number(event, "share"), event.get("kinds")
+    if reached is None:
+        return None
+    found = [(name, kind) for name, kind in kinds.items() if isinstance(kind, dict)] if isinstance(kinds, dict) else []
+    each = (
+        f"{name} {(number(kind, 'protected') or 0) / trained:.0%} of {int(trained)}"
+        for name, kind in found
+        if (trained := number(kind, "trained"))
+    )
+    told = ", ".join(each)
+    return f"protects {reached:.1%} of the weights in the layers{f': {told}' if told else ''}"
 
 
 def _start(event: Event) -> str:

@@ -10,6 +10,8 @@ Every event has `event` (its kind), `time` (seconds since the epoch) and the fie
   a step's figures are not logged, only `step`, `max_steps` and `epoch`
 - `eval`: `step`, `epoch`, `validation_loss` (in the unit of the loss), and as `validation_<name>` the algorithm's own
 - `save`: `step`, `checkpoint` (a directory; the event comes when it is complete)
+- `protection`: what `osft` protects, told before anything is split: `share` (of the weights in matrices of the layers,
+  embeddings and head aside) and `kinds` (by kind of module, as numbers of weights: `trained`, `protected`, `in_layers`)
 - `epoch`: `epoch` (passes over the rows done, a whole number), `step`
 - `warning`: `message`
 - `samples`: `step`, `samples` (a list of `prompt` and `completion`): what the model said at that step

@@ -20,7 +20,7 @@ _CONFIG = "config.json"
 _GENERATION = "generation_config.json"
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 """What makes tensors of images and sound, and puts them together with text."""
-_FRAMEWORKS_CHANGE = ("use_cache", "bos_token_id", "eos_token_id", "pad_token_id")
+_FRAMEWORKS_CHANGE = ("use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "output_router_logits")
 """Settings that frameworks write over for training, in a configuration that is not the base's own."""
 _FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Precisions that training changes, by the format's names and PyTorch's."""

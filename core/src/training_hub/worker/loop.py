@@ -18,6 +18,7 @@ from training_hub.worker.finite import check_finite
 from training_hub.worker.progress import Progress, RowOrder
 from training_hub.worker.rank import rank, world_size
 from training_hub.worker.reporter import StepReporter
+from training_hub.worker.rows import revision
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +98,7 @@ class FrameworkLoop:
         self.max_steps = self.progress.max_steps if by_epochs else max_steps
         resumed = self.job.resume_from
         if self.main:
-            self.base = base_directory(self.job.parameters["model_path"], self.revision)
+            self.base = base_directory(self.job.parameters["model_path"], revision(self.job))
         if resumed and self.main:
             counted = order.tokens_after(self.progress.done)
             # The run that is gone on from may have had other rows.
@@ -112,11 +113,6 @@ class FrameworkLoop:
         )
         self.callbacks.begin(model, tokenizer, device)
         self.callbacks.meet()
-
-    @property
-    def revision(self) -> str:
-        """The base model's version on the Hugging Face Hub."""
-        return "main"
 
     @property
     def tokens(self) -> int | None:

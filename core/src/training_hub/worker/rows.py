@@ -33,7 +33,7 @@ def load_tokenizer(job: Job, **options: Any) -> Any:
 
     path, trusted = job.parameters["model_path"], job.parameters["trust_remote_code"]
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=trusted, **revision(job), **options)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trusted, revision=revision(job), **options)
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
 
@@ -53,17 +53,16 @@ def load_config(job: Job, **options: Any) -> Any:
 
     path, trusted = job.parameters["model_path"], job.parameters["trust_remote_code"]
     try:
-        return AutoConfig.from_pretrained(path, trust_remote_code=trusted, **revision(job), **options)
+        return AutoConfig.from_pretrained(path, trust_remote_code=trusted, revision=revision(job), **options)
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
     except ValueError as error:
         raise ModelError(f"model_path={path}: {error}") from error
 
 
-def revision(job: Job) -> dict[str, Any]:
-    """Which version of the model a further keyword asks for: an option of transformers' loaders, or none."""
-    given = next((values["revision"] for values in job.arguments.values() if "revision" in values), None)
-    return {} if given is None else {"revision": given}
+def revision(job: Job) -> str:
+    """Which version of the model on the Hugging Face Hub a further keyword asks for; by default `main`."""
+    return next((values["revision"] for values in job.arguments.values() if values.get("revision")), "main")
 
 
 def prepare_rows(job: Job, tokenizer: Tokenizer, row_formats: Iterable[RowFormat] = ()) -> Prepared:

@@ -45,7 +45,7 @@ def check_weights(job: Job) -> None:
     if getattr(config, "quantization_config", None) or (trusted and getattr(config, "auto_map", None)):
         return
     path = str(job.parameters["model_path"])
-    if not (files := _files(path, **revision(job))):
+    if not (files := _files(path, revision=revision(job))):
         return
     try:
         found = _loaded(config, files)

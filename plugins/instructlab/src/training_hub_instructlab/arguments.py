@@ -24,6 +24,10 @@ WITHHELD: Mapping[str, str] = {
     "pretraining_config": "give is_pretraining, block_size and document_column_name instead",
     "on_demand_checkpointing": "every run saves its full state and ends when SIGTERM, SIGINT or a callback asks for it",
     "lora": "sft trains all weights; adapters are trained by lora_sft",
+    "attn_implementation": "the framework takes FlashAttention 2, or with disable_flash_attn=True what transformers "
+    "does by default; the trl backend takes it",
+    "router_aux_loss_coef": "the framework adds a router's loss by micro-batch, so that it would depend on their "
+    "number; it is off, and the trl backend has one that does not",
     # Of other trainers, and near to none of our names.
     "resume_from_checkpoint": "give resume instead",
 }

@@ -13,7 +13,14 @@ from instructlab.training.callbacks import TrainingContext
 from instructlab.training.sampler import EpochSampler
 from torch import distributed
 
-from training_hub.plugin import FrameworkLoop, Job, Progress, RowOrder, Stopped
+from training_hub.plugin import (
+    FrameworkLoop,
+    Job,
+    Progress,
+    RowOrder,
+    Stopped,
+    router_losses_off,
+)
 from training_hub_instructlab.rows import Rows
 
 FIGURES = ("step", "epoch", "loss", "learning_rate", "elapsed_time", "overall_throughput", "cuda_mem_allocated")
@@ -57,6 +64,7 @@ class Loop(FrameworkLoop):
 
     def on_train_begin(self) -> None:
         model = self.accelerator.model
+        router_losses_off(model.model)
         self.begin(model.model, model.tokenizer, torch.device(torch.cuda.current_device()), self.order)
 
     def on_step_begin(self) -> None:

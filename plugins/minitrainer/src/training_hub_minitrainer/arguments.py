@@ -31,6 +31,10 @@ WITHHELD: Mapping[str, str] = {
     "osft": "osft() decomposes weights, and sft() trains them whole",
     "pretraining_config": "give is_pretraining, block_size and document_column_name instead",
     "on_demand_checkpointing": "SIGTERM and SIGINT save a state to resume from in any case; leave it out",
+    "attn_implementation": "mini-trainer chooses: FlashAttention 2, or what a model needs instead; the sft and osft of "
+    "the trl backend take it",
+    "router_aux_loss_coef": "mini-trainer adds a router's loss by micro-batch, and so that it would depend on their "
+    "number; it is off, and the trl backend has one that does not",
     "resume_from_full_state_checkpoint": "give resume instead",
 }
 """Arguments that are not to be given as further keywords, and why or what instead."""

@@ -22,6 +22,7 @@ from training_hub.plugin import (
     like_base,
     load_tokenizer,
     read_json,
+    router_losses_off,
     write_json,
 )
 from training_hub_minitrainer.layout import state_directory
@@ -55,6 +56,7 @@ class Loop(FrameworkLoop):
     def take(self, given: dict[str, Any]) -> None:
         """Take what the framework's loop is given, before it starts."""
         self._given, self.data_loader = given, given["data_loader"]
+        router_losses_off(given["model"])
         if resumed := self.job.resume_from:
             state = state_directory(resumed.path, resumed.step)
             if not self.job.arguments["TrainingArgs"]["osft"]:

@@ -104,8 +104,10 @@ def rules(devices: Devices, plan: LaunchPlan) -> dict[str, Rule]:
             "TrainingArgs.osft_target_patterns",
             lambda p: p["target_patterns"] if decomposes(p) else None,
             note="matching names are looked up in the model before training, also with unfreeze_rank_ratio=1, where "
-            "nothing more comes of them; the default goes by its model_type",
+            "nothing more comes of them; by default all linear layers of its layers. Stacks of experts and Conv1D stay "
+            "unprotected here, and the trl backend protects them",
         ),
+        "min_protected_share": by_hub("counted before anything is split; what is protected is told, and in run.json"),
         "osft_memory_efficient_init": by_hub(
             "the framework always loads the model once, and decomposes weights one at a time, shared out over processes"
         ),

@@ -8,7 +8,16 @@ import os
 from dataclasses import fields
 from typing import Any
 
-from training_hub.plugin import Job, Outcome, ParameterError, check_weights, run_worker, target_layers, write_rows
+from training_hub.plugin import (
+    Job,
+    Outcome,
+    ParameterError,
+    check_weights,
+    require_protection,
+    run_worker,
+    target_layers,
+    write_rows,
+)
 from training_hub_minitrainer.layout import rows_file, state_directory
 
 
@@ -55,7 +64,7 @@ def training_arguments(job: Job) -> dict[str, Any]:
     if "training_mode" in values:
         values["training_mode"] = TrainingMode(values["training_mode"])
     # A pattern that matches nothing is a mistake also where nothing is decomposed.
-    targets = _targets(job) if values.get("osft") or job.parameters.get("target_patterns") else []
+    targets = _targets(job) if job.algorithm == "osft" else []
     if values.get("osft"):
         values["osft_target_patterns"] = targets
     arguments = TrainingArgs(**values)
@@ -85,12 +94,18 @@ def require_liger(model_path: str, *, trust_remote_code: bool) -> None:
 
 
 def _targets(job: Job) -> list[str]:
-    """The whole names of the weights to decompose, so that no name is taken for a part of another by surprise."""
+    """The whole names of the weights to decompose, so that no name is taken for a part of another by surprise.
+
+    Raises:
+        ParameterError: A pattern matches nothing, or too little would be protected.
+    """
     from training_hub_minitrainer.targets import skeleton
 
     asked = job.parameters
     model = skeleton(asked["model_path"], trust_remote_code=asked["trust_remote_code"])
-    return [f"{name}.weight" for name in target_layers(model, asked["target_patterns"])]
+    found = [f"{name}.weight" for name in target_layers(model, asked["target_patterns"])]
+    require_protection(job, model, found)
+    return found
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 from transformers import PreTrainedModel
 
-from training_hub.plugin import Job, ParameterError, nearest
+from training_hub.plugin import Job, ParameterError, is_called, nearest
 from training_hub_trl.construct import construct
 
 
@@ -26,6 +26,8 @@ def adapted(model: PreTrainedModel, job: Job) -> PeftModel:
         ParameterError: See `checked_adapter`.
     """
     settings = {name: value for name, value in job.arguments["LoraConfig"].items() if value is not None}
+    if job.parameters["target_modules"] is None and "exclude_modules" not in settings and (left := _left_out(model)):
+        settings["exclude_modules"] = left
     # PEFT draws the adapter's initial weights here.
     torch.manual_seed(job.parameters["seed"])
     config = construct(LoraConfig, {"task_type": "CAUSAL_LM", **settings})
@@ -45,6 +47,16 @@ def name_base(model: PeftModel, job: Job) -> None:
     for config in model.peft_config.values():
         config.base_model_name_or_path = str(Path(path).resolve()) if here else path
         config.revision = None if here else job.arguments["from_pretrained"].get("revision")
+
+
+def _left_out(model: PreTrainedModel) -> list[str]:
+    """Endings of the names of linear layers that are not to be adapted unless they are named.
+
+    An adapter is seen by what calls a layer, and not by a kernel that takes its weight; a router gives no tensor.
+    """
+    named = ((name, module) for name, module in model.named_modules() if isinstance(module, torch.nn.Linear))
+    left = (name for name, module in named if not is_called(model, name, module))
+    return sorted({".".join(name.split(".")[-2:]) for name in left if name != "lm_head"})
 
 
 @contextmanager

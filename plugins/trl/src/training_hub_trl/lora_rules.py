@@ -89,11 +89,10 @@ def micro_batches(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "max_tokens_per_gpu": by_hub("bounds the micro-batch where micro_batch_size is not given"),
         "micro_batch_size": exact("SFTConfig.per_device_train_batch_size", lambda p: plan.micro_batch_size),
         "gradient_accumulation_steps": by_hub("part of the effective batch, see there"),
-        "flash_attention": exact(
-            "from_pretrained.attn_implementation",
-            lambda p: {True: "flash_attention_2", False: "sdpa", None: None}[p["flash_attention"]],
-            note="by default as transformers does for the model: PyTorch's own attention (SDPA) where it has that",
-            refuse=when("flash_attention", lambda: flash_attention(devices)),
+        "flash_attention": by_hub(
+            "from_pretrained.attn_implementation, flash_attention_2 or sdpa; by default as transformers does for the "
+            "model: PyTorch's own attention (SDPA) where it has that",
+            refuse=lambda p: _other_attention(p) or (flash_attention(devices) if p["flash_attention"] else None),
         ),
         "sample_packing": approximate(
             "SFTConfig.packing",
@@ -122,6 +121,20 @@ def _adapts_the_head(parameters: Parameters) -> str | None:
     if "lm_head" not in (parameters["target_modules"] or ()):
         return None
     return "TRL computes the loss from the head's weight directly, so an adapter on lm_head would not be trained"
+
+
+def attention(parameters: Parameters) -> dict[str, tuple[str, str]]:
+    """The attention that `flash_attention` asks for, as a setting; none where it says nothing."""
+    if (asked := parameters.get("flash_attention")) is None:
+        return {}
+    return {
+        "from_pretrained.attn_implementation": ("flash_attention_2" if asked else "sdpa", "as flash_attention says")
+    }
+
+
+def _other_attention(parameters: Parameters) -> str | None:
+    both = parameters["flash_attention"] is not None and "attn_implementation" in parameters.backend_kwargs
+    return "attn_implementation says which attention, too; give one of them" if both else None
 
 
 def _no_loftq(parameters: Parameters) -> str | None:

@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from training_hub.plugin import Job, TrainingFailedError, base_directory, precisions
-from training_hub_trl.models import revision
+from training_hub.plugin import Job, TrainingFailedError, base_directory, precisions, revision
 from training_hub_trl.osft import full_precision
 from training_hub_trl.saving import save_dense
 

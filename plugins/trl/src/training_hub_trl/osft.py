@@ -6,12 +6,13 @@ has no part in the row or the column space of `W_high`. PEFT's OSF tuner brings 
 and the projection of gradients. AdamW rescales every element on its own and so turns the update back into the
 protected space; this module adds the projection after each step, and otherwise trains what mini-trainer trains:
 every parameter that is not a target, and the biases of the targets, without any constraint.
+
+PEFT replaces linear layers. What is none (stacks of experts, GPT-2's Conv1D), or has its weight read past the layer (by
+kernels of state spaces), keeps its module, and its weight is computed from the factors (`Subspace`).
 """
 
 from __future__ import annotations
 
-import logging
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -23,26 +24,60 @@ from accelerate.optimizer import AcceleratedOptimizer
 from peft import OSFConfig, PeftModel, TaskType, get_peft_model
 from peft.tuners.osf import OSFLayer
 from peft.utils.constants import DUMMY_TARGET_MODULES
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from training_hub.plugin import ModelError, ParameterError, target_layers
-
-_log = logging.getLogger(__name__)
+from training_hub.plugin import ModelError, ParameterError, is_called, preserved_rank, target_weights
 
 _ADAPTER = "default"
 
 
-def preserved_rank(shape: Sequence[int], unfreeze_rank_ratio: float) -> int:
-    """Number of singular directions of a weight of this shape that are protected.
+class Subspace(nn.Module):
+    """Computes a weight, or a stack of them, from its frozen original and the factors that are trained.
 
-    `floor(min(shape) * (1 - unfreeze_rank_ratio))`, and at least one direction is always left to train: the arithmetic
-    of mini-trainer, rounding of the floating-point difference included. 0 means that nothing is protected.
+    The same arithmetic as PEFT's for a layer, on the last two dimensions.
     """
-    full = min(shape)
-    return min(math.floor(full * (1.0 - unfreeze_rank_ratio)), full - 1)
+
+    def __init__(self, weight: Tensor, preserved: int) -> None:
+        """Args:
+        weight: The original, of shape (..., m, n).
+        preserved: How many singular directions of each matrix are protected.
+        """
+        super().__init__()
+        left, scale, right = torch.linalg.svd(weight.detach(), full_matrices=False)
+        rows, columns = weight.shape[-2:]
+        self.U_low = nn.Parameter(left[..., preserved:].clone())
+        self.S_low = nn.Parameter(scale[..., preserved:].clone())
+        self.V_low = nn.Parameter(right[..., preserved:, :].clone())
+        self.register_buffer("U_start", self.U_low.detach().clone())
+        self.register_buffer("S_start", self.S_low.detach().clone())
+        self.register_buffer("V_start", self.V_low.detach().clone())
+        # As in PEFT: where a side is square, what is trained determines what is protected.
+        self.register_buffer("U_high", left[..., :preserved].clone() if rows > columns else None)
+        self.register_buffer("V_high", right[..., :preserved, :].clone() if columns > rows else None)
+        self.U_low.register_hook(lambda grad: _outside(grad, self.U_start, self.U_high))
+        self.V_low.register_hook(
+            lambda grad: _outside(grad.mT, self.V_start.mT, None if self.V_high is None else self.V_high.mT).mT
+        )
+
+    def forward(self, original: Tensor) -> Tensor:
+        # Mixed precision would round the change away, which is small beside the two products.
+        with torch.autocast(original.device.type, enabled=False):
+            return original + self.change()
+
+    def change(self) -> Tensor:
+        """What training has added to the original."""
+        return (self.U_low * self.S_low[..., None, :]) @ self.V_low - (
+            self.U_start * self.S_start[..., None, :]
+        ) @ self.V_start
+
+
+def _outside(change: Tensor, start: Tensor, high: Tensor | None) -> Tensor:
+    """The part of a change (..., n, r) outside the protected subspace."""
+    return start @ (start.mT @ change) if high is None else change - high @ (high.mT @ change)
 
 
 def decompose(
@@ -60,7 +95,7 @@ def decompose(
         unfreeze_rank_ratio: share of each target's singular directions that is trained, the smallest ones first, from
             0 (a single direction is trained) to 1 (nothing is protected and the targets are trained as plain weights,
             as is any target so small that its share to protect rounds to no direction).
-        target_patterns: see `target_modules`.
+        target_patterns: see `target_weights`.
 
     Raises:
         ParameterError: the ratio is outside [0, 1], or a pattern matches nothing.
@@ -70,13 +105,18 @@ def decompose(
         raise ParameterError(f"unfreeze_rank_ratio must be between 0 and 1, not {unfreeze_rank_ratio}")
     by_rank: dict[int, list[str]] = defaultdict(list)
     split: set[int] = set()
-    for name in target_layers(model, target_patterns):
-        weight = cast(Tensor, model.get_submodule(name).weight)
+    beside: list[tuple[str, str, int]] = []
+    for name in target_weights(model, target_patterns):
+        weight = model.get_parameter(name)
         if weight.dtype != torch.float32:
             raise ModelError(f"OSFT needs float32 weights and {name} is {weight.dtype}: load with dtype=torch.float32")
         rank = preserved_rank(weight.shape, unfreeze_rank_ratio)
         if rank > 0:
-            by_rank[rank].append(name)
+            owner, _, own = name.rpartition(".")
+            if is_called(model, owner, model.get_submodule(owner)):
+                by_rank[rank].append(owner)
+            else:
+                beside.append((owner, own, rank))
             split.add(id(weight))
     trained = [p for p in model.parameters() if p.requires_grad and id(p) not in split]
     # Whole names: PEFT would take a list of names for endings, and match more than was asked for.
@@ -89,6 +129,11 @@ def decompose(
     wrapped = cast(PeftModel, get_peft_model(model, config, adapter_name=_ADAPTER))
     for parameter in trained:
         parameter.requires_grad_(True)
+    for owner, own, rank in beside:
+        module = model.get_submodule(owner)
+        weight = module.get_parameter(own)
+        parametrize.register_parametrization(module, own, Subspace(weight, rank), unsafe=True)
+        weight.requires_grad_(False)
     return wrapped
 
 
@@ -113,6 +158,7 @@ def keep_update_outside(optimizer: Optimizer, model: PeftModel) -> RemovableHand
     # Accelerate's wrapper has no hooks of its own; the optimizer in it is the one that steps.
     inner = optimizer.optimizer if isinstance(optimizer, AcceleratedOptimizer) else optimizer
     layers = [layer for _, layer in _layers(model)]
+    subspaces = [subspace for _, subspace in _subspaces(model)]
 
     @torch.no_grad()
     def project(*_: object) -> None:
@@ -125,6 +171,9 @@ def keep_update_outside(optimizer: Optimizer, model: PeftModel) -> RemovableHand
                 _project(factors["U_low"], layer._osf_U_low_init[_ADAPTER], left)
                 # The singular vectors are the columns of U and the rows of V: transposed, one formula serves both.
                 _project(factors["V_low"].T, layer._osf_V_low_init[_ADAPTER].T, None if right is None else right.T)
+            for part in subspaces:
+                _project(part.U_low, part.U_start, part.U_high)
+                _project(part.V_low.mT, part.V_start.mT, None if part.V_high is None else part.V_high.mT)
 
     return cast(RemovableHandle, inner.register_step_post_hook(project))
 
@@ -148,6 +197,14 @@ def dense_state_dict(model: PeftModel) -> dict[str, Tensor]:
             weight = layer.base_layer.weight
             # A second copy of all targets would not fit beside the training of a large model on a GPU.
             merged[f"{name}.weight"] = (weight + layer.get_delta_weight(_ADAPTER)).to("cpu", weight.dtype)
+        for name, part in _subspaces(model):
+            prefix, _, own = name.partition(".parametrizations.")
+            plain = f"{prefix}.{own.removesuffix('.0')}"
+            original = f"{name.removesuffix('.0')}.original"
+            renamed[original] = plain
+            inner |= {f"{name}.{key}" for key in part.state_dict()}
+            weight = base.get_parameter(original)
+            merged[plain] = (weight + part.change()).to("cpu", weight.dtype)
     dense: dict[str, Tensor] = {}
     for key, tensor in base.state_dict().items():
         if key in renamed:
@@ -187,20 +244,25 @@ def _layers(model: PeftModel) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in model.get_base_model().named_modules() if isinstance(module, OSFLayer)]
 
 
+def _subspaces(model: PeftModel) -> list[tuple[str, Subspace]]:
+    """Weights that are computed from their factors, under the names of what computes them."""
+    return [(name, module) for name, module in model.get_base_model().named_modules() if isinstance(module, Subspace)]
+
+
 def _project(factor: Tensor, start: Tensor, high: Tensor | None) -> None:
-    """Take out of `factor` (n, r), in place, what training has put into the protected subspace.
+    """Take out of `factor` (..., n, r), in place, what training has put into the protected subspace.
 
     Only the change since `start` is projected: rounding is then relative to the change, which is small beside `factor`.
     `high` is the protected basis (n, k), and None where `start` spans the whole complement of it.
     """
     change = factor - start
     if high is not None:
-        factor -= high @ (high.T @ change)
+        factor -= high @ (high.mT @ change)
         return
     # A float32 basis is orthonormal to 1e-6 only; 2P - P^2 in place of P squares that error, so it cannot add up.
-    once = start @ (start.T @ change)
+    once = start @ (start.mT @ change)
     # Subtract what is outside instead of storing what is inside: a factor already in place is then not rounded again.
-    factor -= change - 2 * once + start @ (start.T @ once)
+    factor -= change - 2 * once + start @ (start.mT @ once)
 
 
 @contextmanager

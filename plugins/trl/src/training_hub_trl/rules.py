@@ -127,7 +127,8 @@ def _sft(devices: Devices) -> dict[str, Rule]:
 
 _OSFT = {
     "unfreeze_rank_ratio": exact("OSF.unfreeze_rank_ratio", note="PEFT's effective_rank is what is preserved"),
-    "target_patterns": exact("OSF.target_patterns"),
+    "target_patterns": exact("OSF.target_patterns", note="stacks of experts and Conv1D, too, matrix by matrix"),
+    "min_protected_share": by_hub("counted before anything is split; what is protected is told, and in run.json"),
     "osft_memory_efficient_init": by_hub("weights are decomposed one at a time in any case; the result is the same"),
 }
 

@@ -9,6 +9,7 @@ from packaging.version import Version
 from training_hub.plugin import BatchPlan, Devices, Parameters
 from training_hub_trl.conditions import computes_in_bf16
 from training_hub_trl.dpo.rules import SETTINGS as OF_PAIRS
+from training_hub_trl.lora_rules import attention
 from training_hub_trl.rules import Settings
 
 
@@ -50,6 +51,7 @@ def of_the_model(parameters: Parameters, devices: Devices) -> Settings:
             "bfloat16" if frozen and computes_in_bf16(parameters, devices) else "float32",
             "trained weights are held in float32; the frozen ones under an adapter in what is computed in",
         ),
+        **attention(parameters),
         "from_pretrained.use_safetensors": (True, "a pickle can run code"),
     }
 
@@ -74,6 +76,10 @@ def of_any_trainer(parameters: Parameters, devices: Devices) -> Settings:
         "SFTConfig.save_total_limit": (None, "the hub makes room, once a newer checkpoint is complete"),
         "SFTConfig.report_to": ([], "the hub tells the trackers, from the events"),
         "SFTConfig.disable_tqdm": (True, "progress is read from the events"),
+        "SFTConfig.router_aux_loss_coef": (
+            0.0,
+            "a mixture of experts learns the rows; its routers' balance where asked",
+        ),
         "SFTConfig.ddp_find_unused_parameters": (False, "every trained weight takes part in each step"),
     }
 

@@ -9,7 +9,6 @@ from typing import Any
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from training_hub.plugin import FrameworkLoop, Progress, RowOrder, check_finite
-from training_hub_trl.models import revision
 from training_hub_trl.order import EpochOrder
 from training_hub_trl.splits import Splits
 
@@ -19,10 +18,6 @@ class TrainerLoop(FrameworkLoop, TrainerCallback):
 
     between_steps = False
     """Whether a step is done, and the next one has not begun."""
-
-    @property
-    def revision(self) -> str:
-        return revision(self.job)
 
     def join(self, trainer: Trainer, rows: Splits, epochs: EpochOrder, figures: Mapping[str, str]) -> None:
         """Take part in the loop of a trainer, which is complete and has not begun.

@@ -233,7 +233,10 @@ BAD = [
     (SAME["Alpaca"] | {"history": ["a"]}, "'history' is no list of [question, answer]"),
     (SAME["Alpaca"] | {"instruction": " ", "input": None}, "'instruction' is empty"),
     (SAME["TRL's"] | {"images": ["a.png"]}, "'images' is there"),
-    ({"messages": PROMPT + CHOSEN}, "a messages row ('messages'), which sft, osft and lora_sft learn from; call one of them"),
+    (
+        {"messages": PROMPT + CHOSEN},
+        "a messages row ('messages'), which sft, osft and lora_sft learn from; call one of them",
+    ),
     (7, "the row is a number"),
 ]
 
@@ -273,7 +276,9 @@ def test_long_pairs_are_left_out_by_their_longer_sequence_and_never_cut(made, to
 
 def test_sft_given_pairs_says_which_algorithm_learns_from_them(written):
     path = written([SAME["Alpaca"]])
-    with pytest.raises(DatasetError, match="it is a preference row .'prompt', 'chosen' and 'rejected'., which dpo learns from"):
+    with pytest.raises(
+        DatasetError, match="it is a preference row .'prompt', 'chosen' and 'rejected'., which dpo learns from"
+    ):
         check_dataset(path, formats=discovery.formats_of("sft", SFTAlgorithm.row_formats))
 
 

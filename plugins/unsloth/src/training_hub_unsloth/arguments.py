@@ -14,6 +14,7 @@ _LOADER = "models/loader.py"
 _WITHHELD: Mapping[str, str] = {
     "full_finetuning": "this backend trains adapters; sft trains all weights",
     "token": "a secret given here would be kept in the run's manifest; set HF_TOKEN in the environment",
+    "attn_implementation": "Unsloth takes the fastest attention that is installed; the trl backend takes it",
     "dtype": "what the model is held in follows from bf16 and fp16",
     **dict.fromkeys(("gradient_checkpointing", "activation_checkpointing"), "give use_gradient_checkpointing instead"),
     "fast_inference": "it is for generating, by vLLM, and would take the GPU's memory from training",

@@ -8,9 +8,8 @@ import torch
 from transformers import AutoConfig
 from unsloth import DEVICE_TYPE, FastLanguageModel, FastVisionModel
 
-from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError
+from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError, revision, router_losses_off
 from training_hub_trl.adapters import checked_adapter
-from training_hub_trl.models import revision
 
 
 def load_model(job: Job) -> Any:
@@ -37,6 +36,7 @@ def load_model(job: Job) -> Any:
         model, _ = kind.from_pretrained(**loading)
     except OSError as error:
         raise ModelNotFoundError(f"model_path={path}: {error}") from error
+    router_losses_off(model)
     with checked_adapter(model, job):
         return kind.get_peft_model(model, **(_for_vision(adapter) if sees else adapter))
 

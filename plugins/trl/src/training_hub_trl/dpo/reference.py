@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import AutoConfig
 
-from training_hub.plugin import Job, ModelError, ModelNotFoundError
-from training_hub_trl.models import load_base, revision
+from training_hub.plugin import Job, ModelError, ModelNotFoundError, load_config
+from training_hub_trl.models import load_base
 
 
 def check_reference(job: Job) -> None:
@@ -26,7 +26,7 @@ def check_reference(job: Job) -> None:
         found = AutoConfig.from_pretrained(path, trust_remote_code=trust)
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(f"reference_model={path}: {error}") from error
-    own = AutoConfig.from_pretrained(values["model_path"], revision=revision(job), trust_remote_code=trust)
+    own = load_config(job)
     sizes = [config.get_text_config().vocab_size for config in (found, own)]
     if sizes[0] != sizes[1]:
         raise ModelError(

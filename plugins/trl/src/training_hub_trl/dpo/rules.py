@@ -26,6 +26,7 @@ WITHHELD: Mapping[str, str] = {
     "pad_token": "the tokenizer's own is used",
     "label_smoothing_factor": "it smooths the labels of tokens, which DPO has not; see label_smoothing",
     "neftune_noise_alpha": "the reference would get the noise, too",
+    "router_aux_loss_coef": "TRL weighs the routers' balance by forward pass, so that it would depend on their number",
     "average_tokens_across_devices": "the loss is a mean over pairs",
     "bias": "biases of the base that are trained would be trained in the reference, too",
 }

@@ -1,0 +1,76 @@
+"""The cells of the table of architectures: which of them each backend trains, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from architectures import ARCHITECTURES
+
+LOSS = 1e-4
+"""Largest difference of a loss: of the first from the base model's, and of each between micro-batches."""
+LOGITS = 1e-4
+"""Largest difference of a logit between the live model and what was saved of it."""
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "sft": {},
+    "osft": {"unfreeze_rank_ratio": 0.5},
+    "lora_sft": {"lora_r": 4, "save_merged_model": True},
+}
+BACKENDS = {
+    "sft": ("trl", "instructlab-training", "mini-trainer"),
+    "osft": ("trl", "mini-trainer"),
+    "lora_sft": ("trl", "unsloth"),
+}
+ENVIRONMENTS = {
+    "trl": "trl",
+    "instructlab": "instructlab-training",
+    "minitrainer": "mini-trainer",
+    "unsloth": "unsloth",
+}
+"""Each plugin's environment, and its backend."""
+SHORT = ("llama tied", "gemma2", "gpt2", "granitemoehybrid", "qwen3_moe", "mamba")
+"""What the short form trains, on trl."""
+ELSEWHERE = (
+    *("llama tied", "qwen2 tied", "qwen3", "mistral", "phi3", "granite", "gemma2", "gemma3_text", "starcoder2"),
+    *("mixtral", "qwen3_moe", "gpt_oss", "granitemoehybrid"),
+)
+"""What the other backends train, whose runs take ten times as long."""
+REFUSED: Mapping[tuple[str, str], frozenset[str]] = {}
+"""By backend and algorithm: architectures that are refused, each with its reason, and are expected to be."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One architecture, trained in one way."""
+
+    architecture: str
+    algorithm: str
+    backend: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.backend}-{self.algorithm}-{self.architecture.replace(' ', '_')}"
+
+    def parameters(self, micro_batch: int) -> dict[str, Any]:
+        """The call's parameters, but for model, rows and output directory."""
+        cut = (
+            {"micro_batch_size": micro_batch}
+            if self.algorithm == "lora_sft"
+            else {"max_tokens_per_gpu": 200 * micro_batch}
+        )
+        return {
+            **{"backend": self.backend, "num_epochs": 3, "effective_batch_size": 8, "learning_rate": 1e-3},
+            **{"max_seq_len": 200, **cut, **OWN[self.algorithm]},
+        }
+
+
+def cells(backend: str, *, short: bool) -> list[Cell]:
+    """The cells of one backend."""
+    names = SHORT if short else tuple(ARCHITECTURES) if backend == "trl" else ELSEWHERE
+    return [
+        Cell(name, algorithm, backend)
+        for name in names
+        for algorithm, carriers in BACKENDS.items()
+        if backend in carriers
+    ]
