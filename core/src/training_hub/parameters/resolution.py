@@ -90,7 +90,8 @@ class Parameters(Mapping[str, Any]):
     def for_backend(self) -> dict[str, Any]:
         """One plain dict for a backend's `execute_training`: all values that are not None, and all further keywords."""
         given = {name: value for name, value in self.resolved.items() if value is not None} | dict(self.backend_kwargs)
-        return copied(given)
+        found: dict[str, Any] = copied(given)
+        return found
 
 
 def copied(value: Any) -> Any:
