@@ -12,7 +12,7 @@ from training_hub.backends import framework_arguments
 from training_hub.backends import installation as requirements
 from training_hub.backends.framework_arguments import keys_of, parameters_of
 from training_hub.plugin import Devices
-from training_hub_trl import conditions, worker
+from training_hub_trl import conditions, keyword_values, worker
 from training_hub_unsloth import backend as module
 from training_hub_unsloth import installation, rules
 from training_hub_unsloth.backend import UnslothLoRABackend
@@ -29,7 +29,7 @@ def translated(monkeypatch):
 
     def translate(here, packages=(), **given):
         monkeypatch.setattr(module, "devices", lambda: here)
-        for home in (rules, conditions):
+        for home in (rules, conditions, keyword_values):
             monkeypatch.setattr(home, "find_spec", lambda name: object() if name in packages else None)
         return UnslothLoRABackend().translate(AlgorithmRegistry.get_algorithm("lora_sft").resolve({**FILES, **given}))
 
@@ -39,6 +39,9 @@ def translated(monkeypatch):
 REFUSED = [
     (CPU, {"load_in_4bit": True}, "needs a GPU"),
     (CPU, {"load_in_8bit": True}, "needs a GPU"),
+    (CPU, {"optim": "adamw_9bit"}, "did you mean 'adamw_8bit'"),
+    (CPU, {"optim": "lion_32bit"}, "bitsandbytes needs a GPU"),
+    (GPUS, {"optim": "adamw_8bit"}, "pip install bitsandbytes"),
     (GPUS, {"load_in_4bit": True}, "bitsandbytes is not installed"),
     (GPUS, {"enable_model_splitting": True, "nproc_per_node": 2}, "one process over several GPUs"),
     (OLD_GPU, {"enable_model_splitting": True}, "needs several GPUs"),

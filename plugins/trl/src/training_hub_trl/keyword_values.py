@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -31,13 +31,20 @@ _FAMILIES: Mapping[str, tuple[str, str]] = {
 _OF_SOME_LAYERS = ("galore_", "apollo_")
 
 
-def problems(parameters: Parameters, devices: Devices, sources: FrameworkSources) -> Iterator[str]:
+def problems(
+    parameters: Parameters,
+    devices: Devices,
+    sources: FrameworkSources,
+    *,
+    own_optimizer: Callable[[str], bool] = lambda name: False,
+) -> Iterator[str]:
     """What is wrong, each as a line that names the keyword.
 
     Args:
         parameters: Those of the run, with further keywords.
         devices: What is at hand.
         sources: Reads which optimizers transformers knows; where it cannot, any may be.
+        own_optimizer: Whether a framework that trains through TRL sees to an optimizer of this name itself.
     """
     given = parameters.backend_kwargs
 
@@ -47,7 +54,9 @@ def problems(parameters: Parameters, devices: Devices, sources: FrameworkSources
     steps = given.get("max_steps")
     if isinstance(steps, int | float) and steps < 1 and steps != -1:
         yield wrong("max_steps", "expected at least 1 step; leave it out to train for num_epochs")
-    if (name := given.get("optim")) is not None and (problem := _no_optimizer(str(name), given, devices, sources)):
+    name = given.get("optim")
+    checked = name is not None and not own_optimizer(str(name))
+    if checked and (problem := _no_optimizer(str(name), given, devices, sources)):
         yield wrong("optim", problem)
     workers = given.get("dataloader_num_workers", 0)
     if isinstance(workers, int | float) and workers < 0:

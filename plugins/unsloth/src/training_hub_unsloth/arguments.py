@@ -10,6 +10,15 @@ from training_hub_trl import arguments as trl
 EXPORT = "export"
 """Owner of what this plugin itself does after training."""
 
+_NOT_ON_CPU = frozenset(
+    {
+        *("adamw_8bit", "adamw_bnb_8bit", "ademamix_8bit", "lion_8bit", "paged_adamw_32bit", "paged_adamw_8bit"),
+        *("paged_ademamix_32bit", "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop_bnb"),
+        *("galore_adamw_8bit", "galore_adamw_8bit_layerwise"),
+        *("rmsprop_bnb_8bit", "rmsprop_bnb_32bit", "adamw_torch_8bit", "adamw_torch_npu_fused", "adamw_torch_xla"),
+    }
+)
+"""Optimizers that Unsloth replaces on a CPU."""
 _LOADER = "models/loader.py"
 _WITHHELD: Mapping[str, str] = {
     "full_finetuning": "this backend trains adapters; sft trains all weights",
@@ -100,6 +109,11 @@ def unknown_gguf(parameters: Parameters, sources: FrameworkSources) -> list[str]
         )
         problems.append(f"save_gguf={kind!r}{parameters.source('save_gguf')}: {reason}")
     return problems
+
+
+def own_optimizer(devices: Devices, name: str) -> bool:
+    """Whether Unsloth brings an optimizer, or takes PyTorch's AdamW for it, of which the run then warns."""
+    return name == "flash_adamw" or (devices.kind == "cpu" and name in _NOT_ON_CPU)
 
 
 def _idle_on_cpu(known: Mapping[str, frozenset[str]], sources: FrameworkSources) -> frozenset[str]:

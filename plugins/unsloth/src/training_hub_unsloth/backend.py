@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import ChainMap
+from functools import partial
 from typing import ClassVar
 
 from training_hub.plugin import (
@@ -25,7 +26,7 @@ from training_hub.plugin import (
 from training_hub_trl import keyword_values
 from training_hub_trl.arguments import types
 from training_hub_trl.backend import TRLBackend
-from training_hub_unsloth.arguments import accepted, unknown_gguf, withheld
+from training_hub_unsloth.arguments import accepted, own_optimizer, unknown_gguf, withheld
 from training_hub_unsloth.installation import obstacle
 from training_hub_unsloth.rules import rules, settings
 
@@ -73,7 +74,10 @@ class UnslothLoRABackend(FrameworkBackend):
             withheld=withheld(parameters, here, known, sources),
             types=ChainMap(*types(parameters.algorithm, sources).values()),
             unread=sources.unread,
-            problems=[*keyword_values.problems(parameters, here, sources), *unknown_gguf(parameters, sources)],
+            problems=[
+                *keyword_values.problems(parameters, here, sources, own_optimizer=partial(own_optimizer, here)),
+                *unknown_gguf(parameters, sources),
+            ],
             launch=launch,
             batches=plan,
         )
