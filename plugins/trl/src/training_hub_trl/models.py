@@ -23,7 +23,7 @@ def one_gpu(arguments: TrainingArguments) -> None:
 
 def revision(job: Job) -> str:
     """Which version of the model is asked for, by the further keyword."""
-    return job.arguments["from_pretrained"].get("revision") or "main"
+    return job.arguments.get("from_pretrained", {}).get("revision") or "main"
 
 
 def load_model(job: Job) -> Any:
