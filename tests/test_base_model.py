@@ -84,6 +84,14 @@ def test_the_precision_of_each_weight_is_read_from_the_headers(tmp_path: Path) -
     assert precisions(directory(tmp_path / "base", {}, dtype="BF16")) == {"embed.weight": "bfloat16"}
 
 
+def test_a_precision_that_somebody_asked_for_is_kept_and_said(tmp_path: Path) -> None:
+    base = directory(tmp_path / "base", CONFIG)
+    written = directory(tmp_path / "written", OF_THE_FRAMEWORK, dtype="BF16")
+    like_base(written, base, dtype="bfloat16")
+    assert read(written / "config.json") == {**CONFIG, "dtype": "bfloat16"}
+    assert precisions(written) == {"embed.weight": "bfloat16"}
+
+
 def test_what_is_neither_here_nor_of_the_hubs_form_has_no_files(tmp_path: Path) -> None:
     assert base_directory(str(tmp_path / "nowhere")) is None
     assert base_directory(str(tmp_path)) == tmp_path

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub import osft
@@ -55,4 +56,6 @@ def test_tied_weights_settings_and_shapes_are_those_of_the_base(
         assert stored(directory) == stored(base)
         for name in ("config.json", "generation_config.json"):
             assert json.loads((directory / name).read_text()) == json.loads((base / name).read_text())
+    weights = load_file(result.checkpoint / "model.safetensors").values()
+    assert kind == torch.bfloat16 or any(not torch.equal(w, w.bfloat16().float()) for w in weights)
     assert AutoModelForCausalLM.from_pretrained(result.checkpoint).lm_head.weight.shape[0] == config["vocab_size"]

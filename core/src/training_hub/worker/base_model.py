@@ -61,7 +61,7 @@ def precisions(base: Path) -> dict[str, str]:
     return {name: _FLOATS[tensor.dtype] for name, tensor in stored_tensors(base).items() if tensor.dtype in _FLOATS}
 
 
-def like_base(written: Path, base: Path, buffers: Collection[str] = ()) -> None:
+def like_base(written: Path, base: Path, buffers: Collection[str] = (), *, dtype: str | None = None) -> None:
     """Make a model that was saved like its base. Its weights are in their place by then, and stay loadable throughout.
 
     Weights get the base's precision, and what is only another name of one of them goes. config.json is the base's,
@@ -73,13 +73,16 @@ def like_base(written: Path, base: Path, buffers: Collection[str] = ()) -> None:
         base: That of the model which training started from.
         buffers: Names of the live model's buffers, where a framework saves those, too, that a model computes by itself:
             of what the base has none of, none is kept.
+        dtype: The precision that somebody asked the framework to save in, by PyTorch's name, in place of the base's.
     """
     before, config = stored_tensors(base), _read(base / _CONFIG)
     if not config:
         return
     if not _quantised(config):
-        _mend_weights(written, before, buffers)
+        _mend_weights(written, before, buffers, cast=dtype is None)
     _mend_config(written, base, config, same_shapes=_same_shapes(before, stored_tensors(written)))
+    if dtype is not None:
+        _say_precision(written / _CONFIG, dtype)
     _take_over(_GENERATION, base, written)
     # A configuration that names code of the model's own is of use only beside that.
     code = [file.name for file in base.glob("*.py")] if config.get("auto_map") else []
@@ -134,7 +137,17 @@ def _mend_config(written: Path, base: Path, config: Mapping[str, Any], *, same_s
     write_json(written / _CONFIG, saved)
 
 
-def _mend_weights(written: Path, before: Mapping[str, StoredTensor], buffers: Collection[str]) -> None:
+def _say_precision(file: Path, dtype: str) -> None:
+    config = _read(file)
+    for part in (config, *(part for part in config.values() if isinstance(part, dict))):
+        for name in {"dtype", "torch_dtype"} & part.keys():
+            part[name] = dtype
+    if "torch_dtype" not in config:
+        config["dtype"] = dtype
+    write_json(file, config)
+
+
+def _mend_weights(written: Path, before: Mapping[str, StoredTensor], buffers: Collection[str], *, cast: bool) -> None:
     after = stored_tensors(written)
     floats = Counter(tensor.dtype for tensor in before.values() if tensor.dtype in _FLOATS)
     if not floats:
@@ -143,7 +156,8 @@ def _mend_weights(written: Path, before: Mapping[str, StoredTensor], buffers: Co
     casts = {
         name: wanted
         for name, tensor in after.items()
-        if tensor.dtype in _FLOATS
+        if cast
+        and tensor.dtype in _FLOATS
         and (wanted := before[name].dtype if name in before else usual) in _FLOATS
         and wanted != tensor.dtype
     }
@@ -162,8 +176,6 @@ def _kind(name: str) -> str:
 
 def _second_names(before: Mapping[str, StoredTensor], after: Mapping[str, StoredTensor]) -> set[str]:
     """Names that the base has not, of matrices that it has under another one: those that are tied."""
-    from safetensors import safe_open
-
     # A model's language part alone has other names in front.
     endings = {name.rpartition("language_model.")[2].removeprefix("model.") for name in before}
     known = [name for name in after if name.removeprefix("model.") in endings]
@@ -172,6 +184,8 @@ def _second_names(before: Mapping[str, StoredTensor], after: Mapping[str, Stored
         same = [other for other in known if after[other].shape == after[name].shape and len(after[name].shape) > 1]
         if not same:
             continue
+        from safetensors import safe_open
+
         with safe_open(after[name].file, framework="pt") as weights:
             own = weights.get_tensor(name)
         for other in same:

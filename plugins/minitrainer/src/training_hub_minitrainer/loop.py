@@ -230,4 +230,5 @@ class Loop(FrameworkLoop):
         config["architectures"] = [name.removesuffix("WithOSFT") for name in config.get("architectures") or ()] or None
         write_json(written / "config.json", config)
         if self.base is not None:
-            like_base(written, self.base, [name for name, _ in self._given["model"].named_buffers()])
+            buffers = [name for name, _ in self._given["model"].named_buffers()]
+            like_base(written, self.base, buffers, dtype=self.job.arguments["TrainingArgs"].get("save_dtype"))

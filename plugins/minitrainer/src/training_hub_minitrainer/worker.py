@@ -12,7 +12,9 @@ from training_hub.plugin import (
     Job,
     Outcome,
     ParameterError,
+    base_directory,
     check_weights,
+    precisions,
     require_protection,
     run_worker,
     target_layers,
@@ -67,6 +69,7 @@ def training_arguments(job: Job) -> dict[str, Any]:
     targets = _targets(job) if job.algorithm == "osft" else []
     if values.get("osft"):
         values["osft_target_patterns"] = targets
+    values["save_dtype"] = values.get("save_dtype") or _saved_in(job)
     arguments = TrainingArgs(**values)
     given = {field.name: getattr(arguments, field.name) for field in fields(arguments)}
     given["lr_scheduler_kwargs"] = json.dumps(given["lr_scheduler_kwargs"] or {})
@@ -76,6 +79,16 @@ def training_arguments(job: Job) -> dict[str, Any]:
     if missing := given.keys() - inspect.signature(framework.main).parameters.keys():
         raise TypeError(f"mini-trainer's main does not take {', '.join(sorted(missing))} of its own TrainingArgs")
     return given
+
+
+def _saved_in(job: Job) -> str | None:
+    """What the base's weights are saved in, the widest where they differ; the framework goes by config.json alone.
+
+    Where that says nothing, it would round to bfloat16.
+    """
+    base = base_directory(job.parameters["model_path"])
+    kinds = set(precisions(base).values()) if base else set()
+    return kinds.pop() if len(kinds) == 1 else "float32" if kinds else None
 
 
 def require_liger(model_path: str, *, trust_remote_code: bool) -> None:

@@ -68,7 +68,7 @@ class HubTrainer(Trainer):
             **own,
         )
         # What fills rows up is looked up like any token, and a tokenizer may know more than the model.
-        if self.data_collator.pad_token_id >= model.get_input_embeddings().weight.shape[0]:
+        if getattr(self.data_collator, "pad_token_id", 0) >= model.get_input_embeddings().weight.shape[0]:
             self.data_collator.pad_token_id = 0
         # It prints each figure; whoever wants to read them follows the events.
         self.remove_callback(PrinterCallback)
