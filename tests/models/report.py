@@ -72,7 +72,7 @@ def page(found: list[Found]) -> list[str]:
         "# Architectures",
         "",
         f"Small models of {kinds} architectures, trained by each algorithm through the hub: three steps with one row in a",
-        "forward pass, and three with four, from the same weights in bfloat16. Made by `nox -s models` from",
+        "forward pass, and three with four, from the same weights in bfloat16 (instructlab-training: in float32, too). Made by `nox -s models` from",
         f"{frameworks}.",
         "",
         "*Exact* means:",
