@@ -38,7 +38,10 @@ ELSEWHERE = (
 """What the other backends train, whose runs take ten times as long."""
 LEFT_OUT = {"mini-trainer": ("gemma2", "gpt_oss")}
 """What a backend cannot load here: without flash-attn mini-trainer asks for PyTorch's attention, which these have not."""
-REFUSED: Mapping[tuple[str, str], frozenset[str]] = {}
+REFUSED: Mapping[tuple[str, str], frozenset[str]] = {
+    # It cannot split stacks of experts, which are most of these.
+    ("mini-trainer", "osft"): frozenset({"mixtral", "qwen3_moe", "granitemoehybrid"}),
+}
 """By backend and algorithm: architectures that are refused, each with its reason, and are expected to be."""
 
 
