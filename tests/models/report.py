@@ -6,6 +6,7 @@ Exits with 1 where a cell is neither exact nor refused as expected.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -48,7 +49,8 @@ def _said(found: Found | None, notes: dict[str, int]) -> str:
 
 def _reason(said: str) -> str:
     """A reason without the figures of one model, so that many share it."""
-    short = said.split(" (", 1)[0] if said.startswith("min_protected_share") else said
+    said = said.removeprefix("float32: ").removeprefix("bfloat16: ")
+    short = re.sub(r"\d+\.\d%", "less", said.split(" (", 1)[0]) if said.startswith("min_protected_share") else said
     return short if len(short) <= 300 else short[:297] + "..."
 
 
@@ -72,8 +74,9 @@ def page(found: list[Found]) -> list[str]:
         "# Architectures",
         "",
         f"Small models of {kinds} architectures, trained by each algorithm through the hub: three steps with one row in a",
-        "forward pass, and three with four, from the same weights in bfloat16. Made by `nox -s models` from",
-        f"{frameworks}.",
+        "forward pass, and three with four, from the same weights in bfloat16 (instructlab-training: in float32, too). Made by `nox -s models` from",
+        f"{frameworks}. Where a framework needs a GPU and none is there, its own unmodified loop runs on the CPU by the",
+        "stand-in of `tests/cpu_device`.",
         "",
         "*Exact* means:",
         "",

@@ -11,6 +11,7 @@ from trl import SFTConfig, SFTTrainer
 from training_hub_trl.hub_trainer import HubTrainer
 from training_hub_trl.old_trl import lacks_loss, model_loss
 from training_hub_trl.osft import is_decomposed, keep_update_outside
+from training_hub_trl.packing import require_rows_apart
 from training_hub_trl.router_loss import RouterLoss
 
 
@@ -25,6 +26,10 @@ class HubSFTTrainer(HubTrainer, SFTTrainer):
         original = {name: value for name, value in vars(config).items() if name.startswith("router_aux_loss")}
         super().__init__(model, args, *given, **named)
         vars(config).update(original)
+        # Unsloth packs for kernels of its own, and keeps logits to itself.
+        if self.rows.packed and self.job.backend == "trl":
+            with self.compute_loss_context_manager():
+                require_rows_apart(self.model, self.data_collator)
         self.router_loss = RouterLoss(self.model, coefficient) if coefficient else None
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
