@@ -112,3 +112,13 @@ def test_weights_whose_settings_cannot_be_mended_are_kept(at_the_end: bool, tmp_
     if not at_the_end:
         found = complete(place)
         assert found is not None and not found.resumable
+
+
+def test_a_framework_that_quantises_what_it_saves_keeps_its_configuration(tmp_path: Path) -> None:
+    base = directory(tmp_path / "base", CONFIG)
+    quantised = {**OF_THE_FRAMEWORK, "quantization_config": {"quant_method": "mxfp4"}}
+    written = directory(tmp_path / "written", quantised)
+    like_base(written, base)
+    found = read(written / "config.json")
+    assert found["quantization_config"] == {"quant_method": "mxfp4"}
+    assert (found["use_cache"], found["eos_token_id"]) == (True, 2)

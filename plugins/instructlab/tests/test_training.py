@@ -384,3 +384,8 @@ def test_a_router_loss_that_nobody_asked_for_is_off(rows: Path, tmp_path: Path, 
     assert column(tmp_path / "256", "loss")[0] < 6
     saved = json.loads((result.checkpoint / "config.json").read_text())
     assert saved["output_router_logits"] is True
+    # It saves this model's experts in another form, which is said, and said in the config, too.
+    assert saved["quantization_config"]["quant_method"] == "mxfp4"
+    assert any("in 4 bits, MXFP4" in event["message"] for event in events(tmp_path / "256", "warning"))
+    _, loading = AutoModelForCausalLM.from_pretrained(result.checkpoint, output_loading_info=True)
+    assert not loading["missing_keys"] and not loading["unexpected_keys"]

@@ -10,10 +10,19 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    GraniteMoeHybridConfig,
+    MixtralConfig,
+    Qwen3MoeConfig,
+)
 
 from training_hub import TrainingHubCallback, lora_sft, osft, sft
 from training_hub.errors import ParameterError, TrainingFailedError
+from training_hub.plugin import like_base
 from training_hub.store.checkpoints import complete
 from training_hub.testing.jobs import make_job
 from training_hub.testing.toy import make_model
@@ -224,6 +233,37 @@ def test_a_tokenizer_that_knows_more_than_the_model_leaves_it_as_large_as_it_is(
     result = lora_sft(**{**job, "model_path": large, "num_epochs": 1}, save_merged_model=True)
     assert stored(result.merged_checkpoint) == stored(large)
     assert as_json(result.merged_checkpoint / "config.json") == as_json(large / "config.json")
+
+
+@pytest.mark.parametrize(
+    "kind", [MixtralConfig, Qwen3MoeConfig, GraniteMoeHybridConfig], ids=lambda kind: kind.__name__
+)
+def test_weights_that_a_framework_saved_as_it_holds_them_get_the_names_of_the_base(kind, tmp_path):
+    own = {
+        MixtralConfig: {"num_local_experts": 2},
+        Qwen3MoeConfig: {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32, "head_dim": 16},
+        GraniteMoeHybridConfig: {
+            "num_local_experts": 2,
+            "layer_types": ["mamba", "attention"],
+            "mamba_n_heads": 4,
+            "mamba_d_head": 16,
+            "mamba_n_groups": 1,
+            "mamba_chunk_size": 16,
+            "shared_intermediate_size": 32,
+        },
+    }
+    base, written = tmp_path / "base", tmp_path / "written"
+    config = kind(vocab_size=64, num_key_value_heads=2, tie_word_embeddings=False, **SMALL, **own[kind])
+    AutoModelForCausalLM.from_config(config).save_pretrained(base)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    written.mkdir()
+    shutil.copyfile(base / "config.json", written / "config.json")
+    save_file(model.state_dict(), written / "model.safetensors", metadata={"format": "pt"})
+    assert stored(written).keys() != stored(base).keys()
+    like_base(written, base)
+    assert stored(written) == stored(base)
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(written)), logits(model))
+    assert sorted(path.name for path in written.iterdir()) == sorted(path.name for path in base.iterdir())
 
 
 def test_an_adapter_names_its_base_so_that_it_is_found_from_anywhere(model, job, monkeypatch):

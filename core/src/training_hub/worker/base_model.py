@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from training_hub.store.directory import write_json
@@ -65,8 +66,8 @@ def like_base(written: Path, base: Path, buffers: Collection[str] = (), *, dtype
     """Make a model that was saved like its base. Its weights are in their place by then, and stay loadable throughout.
 
     Weights get the base's precision, and what is only another name of one of them goes. config.json is the base's,
-    unless that is quantised, or weights have other shapes: then it is given back what frameworks change for training.
-    generation_config.json and the files of the processor are the base's.
+    unless one of both is quantised, or weights have other shapes: then it is given back what frameworks change for
+    training. generation_config.json and the files of the processor are the base's.
 
     Args:
         written: A directory as transformers' `save_pretrained` would write it.
@@ -78,9 +79,12 @@ def like_base(written: Path, base: Path, buffers: Collection[str] = (), *, dtype
     before, config = stored_tensors(base), _read(base / _CONFIG)
     if not config:
         return
-    if not _quantised(config):
+    quantised = _quantised(config) or _quantised(_read(written / _CONFIG))
+    if not quantised:
+        _name_as(before, base, written, buffers)
         _mend_weights(written, before, buffers, cast=dtype is None)
-    _mend_config(written, base, config, same_shapes=_same_shapes(before, stored_tensors(written)))
+    same = not quantised and _same_shapes(before, stored_tensors(written))
+    _mend_config(written, base, config, take_over=same)
     if dtype is not None:
         _say_precision(written / _CONFIG, dtype)
     _take_over(_GENERATION, base, written)
@@ -114,10 +118,10 @@ def _take_over(name: str, base: Path, written: Path) -> None:
         (written / name).unlink(missing_ok=True)
 
 
-def _mend_config(written: Path, base: Path, config: Mapping[str, Any], *, same_shapes: bool) -> None:
+def _mend_config(written: Path, base: Path, config: Mapping[str, Any], *, take_over: bool) -> None:
     saved = _read(written / _CONFIG)
     if saved.get("model_type", config.get("model_type")) == config.get("model_type"):
-        if same_shapes and not _quantised(config):
+        if take_over:
             _take_over(_CONFIG, base, written)
             return
         parts = [(saved, config)]
@@ -145,6 +149,48 @@ def _say_precision(file: Path, dtype: str) -> None:
     if "torch_dtype" not in config:
         config["dtype"] = dtype
     write_json(file, config)
+
+
+def _name_as(before: Mapping[str, StoredTensor], base: Path, written: Path, buffers: Collection[str]) -> None:
+    """Give the weights the base's names, where transformers holds them under others, such as experts in one stack.
+
+    Frameworks that save by themselves save what is held.
+    """
+    after = stored_tensors(written)
+    own = {name for name in after if name not in buffers or name in before}
+    part = _read(written / _CONFIG).get("model_type") != _read(base / _CONFIG).get("model_type")
+    if not before or part or _tied_aside(own) <= _tied_aside(before):
+        return
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
+    except (ValueError, OSError):
+        return  # of another class, or of its own code: its names are the framework's affair
+    files = {tensor.file for tensor in after.values()}
+    held = {name: tensor for file in files for name, tensor in load_file(file).items() if name in own}
+    with TemporaryDirectory(dir=written) as place:
+        empty.save_pretrained(place, state_dict=held)
+        named = stored_tensors(Path(place))
+        if not _tied_aside(named) <= _tied_aside(before):
+            return
+        new = {tensor.file for tensor in named.values()}
+        for file in new:
+            file.replace(written / file.name)
+        for file in files - {written / file.name for file in new}:
+            file.unlink()
+        if (Path(place) / INDEX).exists():
+            (Path(place) / INDEX).replace(written / INDEX)
+        else:
+            (written / INDEX).unlink(missing_ok=True)
+
+
+def _tied_aside(names: Iterable[str]) -> set[str]:
+    """Names of weights but for that which may be the embeddings'."""
+    return {name for name in names if not name.endswith("lm_head.weight")}
 
 
 def _mend_weights(written: Path, before: Mapping[str, StoredTensor], buffers: Collection[str], *, cast: bool) -> None:

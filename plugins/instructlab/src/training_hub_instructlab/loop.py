@@ -25,6 +25,11 @@ from training_hub_instructlab.rows import Rows
 
 FIGURES = ("step", "epoch", "loss", "learning_rate", "elapsed_time", "overall_throughput", "cuda_mem_allocated")
 """The framework's own figures of a step, beside those of the batch."""
+_OTHERWISE = {
+    "gpt_oss": "instructlab-training does not train the routers of this model, and saves its experts in 4 bits, MXFP4.",
+    "granitemoehybrid": "instructlab-training does not train the routers of this model.",
+}
+"""What the framework does otherwise than with other models, by their type."""
 
 
 class Loop(FrameworkLoop):
@@ -66,6 +71,8 @@ class Loop(FrameworkLoop):
         model = self.accelerator.model
         router_losses_off(model.model)
         self.begin(model.model, model.tokenizer, torch.device(torch.cuda.current_device()), self.order)
+        if self.main and (said := _OTHERWISE.get(model.model.config.model_type)):
+            self.callbacks.events.emit("warning", message=said)
 
     def on_step_begin(self) -> None:
         self.callbacks.meet()
