@@ -15,6 +15,9 @@ from training_hub.testing.checks.subject import Subject, run_of
 from training_hub.testing.on_ranks import RankNotes, notes_of_ranks
 from training_hub.testing.runs import STEADY_STEPS, Recorder, Runs, Trained
 
+_BEFORE = ("warning", "protection")
+"""What may be told before training starts."""
+
 
 class Continuity(Subject):
     """Checks of events, callbacks, stopping and resuming."""
@@ -29,7 +32,7 @@ class Continuity(Subject):
         return run_of(runs, algorithm, "stopped")
 
     def test_the_events_tell_the_whole_run(self, trained: Trained) -> None:
-        kinds = [event["event"] for event in trained.events if event["event"] != "warning"]
+        kinds = [event["event"] for event in trained.events if event["event"] not in _BEFORE]
         assert kinds[0] == "start" and kinds[-1] == "end", f"the events are {kinds}"
         [start], [end] = trained.of_kind("start"), trained.of_kind("end")
         assert start.get("schema") == SCHEMA, f"the event `start` says schema={start.get('schema')!r}"
