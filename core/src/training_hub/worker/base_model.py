@@ -82,6 +82,7 @@ def like_base(written: Path, base: Path, buffers: Collection[str] = (), *, dtype
     quantised = _quantised(config) or _quantised(_read(written / _CONFIG))
     if not quantised:
         _name_as(before, base, written, buffers)
+    if not _quantised(config):
         _mend_weights(written, before, buffers, cast=dtype is None)
     same = not quantised and _same_shapes(before, stored_tensors(written))
     _mend_config(written, base, config, take_over=same)
