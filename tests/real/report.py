@@ -11,6 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from run import HELD_OUT, SHARED, TRAINED
+
 AGREE = {"sft": 2e-2, "osft": 5e-2, "lora_sft": 2e-2}
 """Largest difference of the loss between backends at any step."""
 
@@ -20,9 +24,9 @@ def page(runs: dict[str, list[dict[str, Any]]]) -> tuple[list[str], list[str]]:
     lines = [
         "# A real model",
         "",
-        "SmolLM2-135M-Instruct, trained on 32 real conversations, all of them in each of 6 steps, and measured by",
-        "transformers alone on 12 others. Made by `nox -s real -- ROWS`, where ROWS is a dataset of conversations; here",
-        "Glaive's, of those without calls.",
+        f"SmolLM2-135M-Instruct, trained on {TRAINED} real conversations, all of them in each of {SHARED['num_epochs']}",
+        f"steps, and measured by transformers alone on {HELD_OUT} others. Made by `nox -s real -- ROWS`, where ROWS is a",
+        "dataset of conversations; here Glaive's, of those without calls.",
         "",
         "| algorithm | backend | loss of each step | held out: before | after | training, s | on |",
         "|---|---|---|---|---|---|---|",

@@ -20,13 +20,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "cpu_device"), str(HERE.parent / "p
 
 from jobs import BACKENDS, ENVIRONMENTS
 
-TRAINED, HELD_OUT = 32, 12
+TRAINED, HELD_OUT = 24, 8
 LONGEST = 900
 """Characters of a row."""
 SHARED: dict[str, Any] = {
     # All rows in each step, so that no framework's order of them plays a part.
     "effective_batch_size": TRAINED,
-    "num_epochs": 6,
+    "num_epochs": 5,
     "max_seq_len": 512,
     "max_tokens_per_gpu": 1024,
     "warmup_steps": 1,
