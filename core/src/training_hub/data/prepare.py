@@ -100,7 +100,8 @@ class Rows:
                 self.row_format.encode([(place, example)], self.encoder)
             except DatasetError as error:
                 problems.add(place, str(error).removeprefix(f"{place}: "))
-        return problems.error(self.path, self.count, self.parameter) if problems.count else None
+        # As plain as it is: the caller's process makes it again from its text.
+        return DatasetError(str(problems.error(self.path, self.count, self.parameter))) if problems.count else None
 
     def _blocks(self, report: Report) -> Iterator[EncodedRow]:
         if self.block_size is None:
