@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contract_example.backend import DONE, Honest, HonestTwo, OfItsOwn
-from training_hub.plugin import Availability, Rule, TrainingFailedError, UserError, exact, run_first
+from training_hub.plugin import Availability, DatasetError, Rule, TrainingFailedError, UserError, exact, run_first
 
 CAUGHT_BY = {}
 """Class to the checks that must fail on it: one, but where one fault is two lies."""
@@ -372,5 +372,5 @@ class LosesTheRowsPlace(Honest):
     def train(self, run):
         try:
             return super().train(run)
-        except UserError as error:
+        except DatasetError as error:
             raise TrainingFailedError("the data could not be processed") from error
