@@ -122,3 +122,13 @@ def test_a_framework_that_quantises_what_it_saves_keeps_its_configuration(tmp_pa
     found = read(written / "config.json")
     assert found["quantization_config"] == {"quant_method": "mxfp4"}
     assert (found["use_cache"], found["eos_token_id"]) == (True, 2)
+
+
+def test_of_a_model_that_is_there_whole_and_in_parts_the_whole_one_counts(tmp_path: Path) -> None:
+    base = directory(tmp_path / "base", CONFIG, rows=3)
+    part = directory(tmp_path / "part", CONFIG, rows=5, dtype="BF16") / "model.safetensors"
+    part.rename(base / "model-00001-of-00001.safetensors")
+    (base / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"embed.weight": "model-00001-of-00001.safetensors"}})
+    )
+    assert precisions(base) == {"embed.weight": "float32"}

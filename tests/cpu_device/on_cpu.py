@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from training_hub import AlgorithmRegistry, Availability
+from training_hub.backends.devices import devices
 from training_hub.plugins import discovery
 
 HERE = Path(__file__).parent
+NEEDS_CUDA: dict[str, dict[str, str]] = {"instructlab-training": {}, "mini-trainer": {"TESTING": "true"}}
+"""Backends that train on a GPU alone, with the variables that their frameworks want elsewhere."""
+
+
+def where_it_can(name: str, **variables: str) -> AbstractContextManager[None]:
+    """While the block runs, the backend `name` trains: as it is, or where it needs a GPU that is not there, on the CPU.
+
+    Args:
+        name: The backend's name.
+        **variables: Further environment variables for a run on the CPU by the stand-in.
+    """
+    stands_in = name in NEEDS_CUDA and devices().kind == "cpu"
+    return on_cpu(name, **{**variables, **NEEDS_CUDA[name]}) if stands_in else nullcontext()
 
 
 @contextmanager

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "cpu_device"))
-from on_cpu import on_cpu
+from on_cpu import where_it_can
 
 import training_hub
-from training_hub.backends.devices import devices
-
-NEEDS_CUDA = {"instructlab-training": {}, "mini-trainer": {"TESTING": "true", "NUMBA_DISABLE_JIT": "1"}}
-"""Backends that a stand-in puts on the CPU, with the variables they want there."""
 
 
 class Spoils(training_hub.TrainingHubCallback):
@@ -32,11 +27,9 @@ class Spoils(training_hub.TrainingHubCallback):
 
 def main(job: dict[str, Any]) -> None:
     asked = job["asked"]
-    stand_in = asked["backend"] in NEEDS_CUDA and devices().kind == "cpu"
-    here = on_cpu(asked["backend"], **NEEDS_CUDA[asked["backend"]]) if stand_in else contextlib.nullcontext()
     if job["spoil"]:
         asked["callbacks"] = Spoils()
-    with here:
+    with where_it_can(asked["backend"], NUMBA_DISABLE_JIT="1"):
         getattr(training_hub, job["algorithm"])(**asked)
 
 

@@ -6,7 +6,6 @@ in bfloat16. What is wrong is written down by cell, and `report.py` judges.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -24,14 +23,6 @@ from architectures import make
 from cells import ENVIRONMENTS, LOGITS, LOSS, Cell, cells
 
 AT_ONCE = 2
-FRAMEWORKS = {
-    "trl": "trl",
-    "instructlab-training": "instructlab-training",
-    "mini-trainer": "rhai-innovation-mini-trainer",
-    "unsloth": "unsloth",
-}
-NEEDS_CUDA = {"instructlab-training": {}, "mini-trainer": {"TESTING": "true"}}
-
 HALF = {"instructlab-training": "float32"}
 """The second base's precision, where it is not bfloat16: accelerate holds that in float32 only where it computes in
 bfloat16, which the stand-in for CUDA keeps it from, as losses would differ by rounding."""
@@ -123,13 +114,12 @@ def entropy(model: Any, examples: list[tuple[list[int], list[int]]]) -> float:
 
 def trained(cell: Cell, base: Path, rows: Path, out: Path, micro_batch: int) -> tuple[Any, list[float]]:
     """One run, and its losses."""
-    from on_cpu import on_cpu
+    from on_cpu import where_it_can
 
     import training_hub
     from training_hub.store.events import read_events
 
-    variables = {"TRAINING_HUB_CPU_FLOAT32": "1", "NUMBA_DISABLE_JIT": "1", **NEEDS_CUDA.get(cell.backend, {})}
-    with on_cpu(cell.backend, **variables) if cell.backend in NEEDS_CUDA else contextlib.nullcontext():
+    with where_it_can(cell.backend, TRAINING_HUB_CPU_FLOAT32="1", NUMBA_DISABLE_JIT="1"):
         result = getattr(training_hub, cell.algorithm)(
             model_path=base, data_path=rows, ckpt_output_dir=out, **cell.parameters(micro_batch)
         )
@@ -179,9 +169,11 @@ def judge(cell: Cell, bases: dict[str, Path], rows: Path, out: Path) -> dict[str
 def run(cell: Cell, directory: Path, rows: Path) -> None:
     """Train a cell, and write down what came of it."""
     from training_hub.errors import UserError
+    from training_hub.plugins import discovery
 
     found: dict[str, Any] = {"architecture": cell.architecture, "algorithm": cell.algorithm, "backend": cell.backend}
-    found["framework"] = f"{FRAMEWORKS[cell.backend]} {version(FRAMEWORKS[cell.backend])}"
+    framework = str(discovery.load(cell.backend).backends[cell.backend].framework)
+    found["framework"] = f"{framework} {version(framework)}"
     found["transformers"] = version("transformers")
     out = directory / "runs" / cell.name
     try:

@@ -5,7 +5,6 @@ Each cell is a process of its own (`--cell NAME`), for a framework may leave its
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -21,14 +20,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "cpu_device")]
 
 from jobs import ENVIRONMENTS, FIRST, GOALS, ON_A_GPU, ROWS, Cell, cells
 
-FRAMEWORKS = {
-    "trl": "trl",
-    "instructlab-training": "instructlab-training",
-    "mini-trainer": "rhai-innovation-mini-trainer",
-    "unsloth": "unsloth",
-}
-NEEDS_CUDA = {"instructlab-training": {}, "mini-trainer": {"TESTING": "true"}}
-
 
 def make_inputs(directory: Path) -> None:
     """The model and rows, the same in every environment."""
@@ -42,21 +33,21 @@ def make_inputs(directory: Path) -> None:
 
 def run(cell: Cell, directory: Path, environment: str) -> None:
     """Train, and write down the losses and what transformers alone makes of the checkpoint."""
-    from on_cpu import on_cpu
+    from on_cpu import where_it_can
 
     import training_hub
     from training_hub.backends.devices import devices
+    from training_hub.plugins import discovery
     from training_hub.store.events import read_events
     from training_hub.testing.reference import measure_apart
 
     out = directory / environment / cell.name
-    stand_in = cell.backend in NEEDS_CUDA and devices().kind == "cpu"
-    variables = {"TRAINING_HUB_CPU_FLOAT32": "1", **NEEDS_CUDA.get(cell.backend, {})}
     rows = directory / f"{cell.rows}.jsonl"
-    with on_cpu(cell.backend, **variables) if stand_in else contextlib.nullcontext():
+    with where_it_can(cell.backend, TRAINING_HUB_CPU_FLOAT32="1"):
         result = getattr(training_hub, cell.algorithm)(
             model_path=directory / "model", data_path=rows, ckpt_output_dir=out, **cell.parameters()
         )
+    framework = str(discovery.load(cell.backend).backends[cell.backend].framework)
     losses = [event["loss"] for event in read_events(out / "events.jsonl") if event["event"] == "step"]
     measured = measure_apart(directory / "model", rows, [directory / "model", result.checkpoint], out)
     found = {
@@ -65,7 +56,7 @@ def run(cell: Cell, directory: Path, environment: str) -> None:
         "processes": cell.processes,
         "rows": cell.rows,
         "environment": environment,
-        "framework": f"{FRAMEWORKS[cell.backend]} {version(FRAMEWORKS[cell.backend])}",
+        "framework": f"{framework} {version(framework)}",
         "device": str(devices()),
         "goal": GOALS[cell.algorithm] if devices().kind == "cpu" else ON_A_GPU,
         "goal_first": FIRST if devices().kind == "cpu" else ON_A_GPU,

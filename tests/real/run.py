@@ -6,7 +6,6 @@ own (`--run ALGORITHM BACKEND`), for a framework may leave its process changed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -37,7 +36,6 @@ OWN: dict[str, dict[str, Any]] = {
     "osft": {"learning_rate": 5e-5, "unfreeze_rank_ratio": 0.25},
     "lora_sft": {"learning_rate": 1e-3, "lora_r": 8, "target_modules": ["q_proj", "v_proj"], "save_merged_model": True},
 }
-NEEDS_CUDA = {"instructlab-training": {}, "mini-trainer": {"TESTING": "true"}}
 
 
 def write_rows(dataset: Path, directory: Path) -> None:
@@ -65,7 +63,7 @@ def write_rows(dataset: Path, directory: Path) -> None:
 
 def run(algorithm: str, backend: str, environment: str, directory: Path) -> None:
     """Train once, and write down what came of it."""
-    from on_cpu import on_cpu
+    from on_cpu import where_it_can
 
     import training_hub
     from training_hub.backends.devices import devices
@@ -73,9 +71,7 @@ def run(algorithm: str, backend: str, environment: str, directory: Path) -> None
 
     out = directory / environment / f"{algorithm}-{backend}"
     model = directory / "model"
-    stand_in = backend in NEEDS_CUDA and devices().kind == "cpu"
-    variables = {"TRAINING_HUB_CPU_FLOAT32": "1", **NEEDS_CUDA.get(backend, {})}
-    with on_cpu(backend, **variables) if stand_in else contextlib.nullcontext():
+    with where_it_can(backend, TRAINING_HUB_CPU_FLOAT32="1"):
         result = getattr(training_hub, algorithm)(
             model_path=model,
             data_path=directory / "rows.jsonl",

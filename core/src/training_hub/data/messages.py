@@ -64,10 +64,9 @@ def checked_messages(value: object, field: str) -> list[Message]:
     Raises:
         RowError: One is wrong, or says whether it is learnt (`weight`, `train`); the error says which and how.
     """
-    messages, _ = chosen_messages(value, field)
-    for number, item in enumerate(_list_of_turns(value, field)):
-        said = next((key for key in LEARNT if isinstance(item, dict) and item.get(key) is not None), None)
-        if said is not None:
+    messages = [_message(item, f"{field}[{number}]") for number, item in enumerate(_list_of_turns(value, field))]
+    for number, message in enumerate(messages):
+        if said := next((key for key in LEARNT if key in message), None):
             raise RowError(f"{field}[{number}].{said} says whether the message is learnt, which is no choice here")
     return messages
 
@@ -205,12 +204,7 @@ def checked_tools(row: Mapping[str, Any]) -> tuple[Message, ...]:
     if not given:
         return ()
     [(name, tools)] = given.items()
-    if isinstance(tools, str):
-        tools, problem = parse_json(tools)
-        if problem:
-            raise RowError(f"{name!r} is not JSON ({problem}); expected a list of tool definitions")
-    if not isinstance(tools, list):
-        raise RowError(f"{name!r} is {kind_of(tools)}; expected a list of tool definitions")
+    tools = _as_data(tools, name, list, "a list of tool definitions")
     return tuple(_tool(tool, f"{name}[{number}]") for number, tool in enumerate(tools))
 
 
@@ -223,15 +217,21 @@ def checked_template_arguments(row: Mapping[str, Any]) -> dict[str, Any]:
     given = row.get("chat_template_kwargs")
     if given is None:
         return {}
-    if isinstance(given, str):
-        given, problem = parse_json(given)
-        if problem:
-            raise RowError(f"'chat_template_kwargs' is not JSON ({problem}); expected an object")
-    if not isinstance(given, dict):
-        raise RowError(f"'chat_template_kwargs' is {kind_of(given)}; expected an object")
+    given = _as_data(given, "chat_template_kwargs", dict, "an object")
     if own := sorted(set(given) & _GIVEN_BY_THE_HUB):
         raise RowError(f"'chat_template_kwargs' holds {own[0]!r}, which the hub gives itself; leave it out")
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _as_data(value: object, key: str, kind: type, expected: str) -> Any:
+    """A key's value, which may be a JSON text of it."""
+    if isinstance(value, str):
+        value, problem = parse_json(value)
+        if problem:
+            raise RowError(f"{key!r} is not JSON ({problem}); expected {expected}")
+    if not isinstance(value, kind):
+        raise RowError(f"{key!r} is {kind_of(value)}; expected {expected}")
+    return value
 
 
 _GIVEN_BY_THE_HUB = {

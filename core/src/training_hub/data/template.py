@@ -37,6 +37,7 @@ from training_hub.data.traced import (
 
 _TEXT, _JOINED, _OPEN, _ENTER, _AT, _CLOSE = "__text", "__joined", "__open", "__enter", "__at", "__close"
 _REASONING_ALIASES: Final = ("reasoning_content", "thinking", "reasoning")
+"""In the order in which transformers prefers one to the others."""
 
 
 class TracedTemplate:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, SupportsIndex
 
+from training_hub.data.examples import REASONING as REASONING_KEYS
+
 TEMPLATE: Final = "template"
 CONTENT: Final = "content"
 REASONING: Final = "reasoning"
@@ -290,12 +292,7 @@ def trace(message: Mapping[str, Any], index: int) -> TracedMapping:
     return TracedMapping(traced, index, whole=True)
 
 
-_SOURCES: Final = {
-    "content": CONTENT,
-    "reasoning_content": REASONING,
-    "reasoning": REASONING,
-    "thinking": REASONING,
-}
+_SOURCES: Final = {"content": CONTENT, **dict.fromkeys(REASONING_KEYS, REASONING)}
 
 
 def _traced(value: Any, message: int, source: str) -> Any:

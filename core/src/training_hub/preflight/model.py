@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 from training_hub.errors import ModelError, ModelNotFoundError
 from training_hub.preflight.weight_names import names_problem
+from training_hub.store.tensors import INDEX, raw_header, weight_files
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
-_LONGEST_HEADER = 100_000_000
-"""Bytes of a safetensors header; the format allows no more."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +108,12 @@ class _Weights(NamedTuple):
 
 
 def _weights(path: Path, model_path: str) -> _Weights:
-    index = path / "model.safetensors.index.json"
-    loaded = {"model.safetensors"}
+    index = path / INDEX
     if index.exists():
         weight_map = _json(index, model_path).get("weight_map")
         if not isinstance(weight_map, dict):
             raise ModelError(f"{index}: there is no mapping weight_map in it; copy the model again")
         shards = {str(name) for name in weight_map.values()}
-        # As transformers does, which takes the file that needs no index where it is there.
-        loaded = loaded if (path / "model.safetensors").exists() else shards
         missing = sorted(name for name in shards if not (path / name).exists())
         if missing:
             raise ModelError(
@@ -131,25 +127,22 @@ def _weights(path: Path, model_path: str) -> _Weights:
         raise ModelError(f"model_path={model_path}: there are no *.safetensors weights{unsafe}; {_expected()}")
     if empty := [p.name for p in weights if not p.stat().st_size]:
         raise ModelError(f"model_path={model_path}: {empty[0]} is empty; copy the model again")
-    names = {file.name: _names(file) for file in weights}
+    names = {file: _names(file) for file in weights}
     return _Weights(
         sum(p.stat().st_size for p in weights),
-        frozenset().union(*(listed for name, listed in names.items() if name in loaded)),
+        frozenset().union(*(names[file] for file in weight_files(path))),
     )
 
 
 def _names(file: Path) -> frozenset[str]:
     """Check that a safetensors file has a header, and all the tensors that this lists; return their names."""
-    present = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > min(present - 8, _LONGEST_HEADER):
-            raise ModelError(f"{file}: this is no safetensors file, or one that was cut off; copy the model again")
-        raw = stream.read(length)
+    present, raw = file.stat().st_size, raw_header(file)
+    if raw is None:
+        raise ModelError(f"{file}: this is no safetensors file, or one that was cut off; copy the model again")
     try:
         header = json.loads(raw)
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        needed = 8 + length + max(ends, default=0)
+        needed = 8 + len(raw) + max(ends, default=0)
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"{file}: the header of this safetensors file is broken; copy the model again") from error
     if present < needed:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 """Says, of weights in several files, which tensor is in which."""
 _LONGEST_HEADER = 100_000_000
@@ -23,15 +24,24 @@ class StoredTensor:
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The files that transformers would load a model's weights from; none where there are none."""
+    """The files that transformers would load a model's weights from: first of all the one that needs no index."""
+    if (directory / WHOLE).exists():
+        return [directory / WHOLE]
     if (directory / INDEX).exists():
         try:
             names = set(json.loads((directory / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, LookupError, TypeError, AttributeError):
             return []
         return [directory / name for name in sorted(names)]
-    whole = directory / "model.safetensors"
-    return [whole] if whole.exists() else []
+    return []
+
+
+def raw_header(file: Path) -> bytes | None:
+    """The header of a safetensors file, as JSON; None where it is no such file, or was cut off within its header."""
+    present = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        return None if length > min(present - 8, _LONGEST_HEADER) else stream.read(length)
 
 
 def stored_tensors(directory: Path) -> dict[str, StoredTensor]:
@@ -41,9 +51,7 @@ def stored_tensors(directory: Path) -> dict[str, StoredTensor]:
 
 def _in(file: Path) -> dict[str, StoredTensor]:
     try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length <= _LONGEST_HEADER else {}
+        header = json.loads(raw_header(file) or b"{}")
         return {
             name: StoredTensor(tensor["dtype"], tuple(tensor["shape"]), file)
             for name, tensor in header.items()

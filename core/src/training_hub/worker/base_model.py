@@ -16,6 +16,7 @@ from typing import Any
 
 from training_hub.store.directory import write_json
 from training_hub.store.tensors import INDEX, StoredTensor, stored_tensors
+from training_hub.worker.weights import empty_model
 
 _CONFIG = "config.json"
 _GENERATION = "generation_config.json"
@@ -162,13 +163,11 @@ def _name_as(before: Mapping[str, StoredTensor], base: Path, written: Path, buff
     part = _read(written / _CONFIG).get("model_type") != _read(base / _CONFIG).get("model_type")
     if not before or part or _tied_aside(own) <= _tied_aside(before):
         return
-    import torch
     from safetensors.torch import load_file
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     try:
-        with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base))
+        empty = empty_model(AutoConfig.from_pretrained(base))
     except (ValueError, OSError):
         return  # of another class, or of its own code: its names are the framework's affair
     files = {tensor.file for tensor in after.values()}

@@ -16,6 +16,7 @@ from training_hub.backends.job import Job
 from training_hub.errors import ModelError
 from training_hub.store.directory import read_json
 from training_hub.store.events import EventLog
+from training_hub.store.tensors import INDEX, WHOLE
 from training_hub.worker.rank import local_rank
 from training_hub.worker.rows import load_config, revision
 
@@ -80,10 +81,9 @@ class _Loaded(NamedTuple):
 
 def _files(path: str, **options: Any) -> list[Path]:
     """The safetensors files that transformers loads; none where there are no such files."""
-    single, index = "model.safetensors", "model.safetensors.index.json"
-    if found := _file(path, single, **options):
+    if found := _file(path, WHOLE, **options):
         return [found]
-    if not (found := _file(path, index, **options)):
+    if not (found := _file(path, INDEX, **options)):
         return []
     shards = sorted(set(read_json(found)["weight_map"].values()))
     files = [_file(path, shard, **options) for shard in shards]
@@ -101,16 +101,25 @@ def _file(path: str, name: str, **options: Any) -> Path | None:
     return None
 
 
-def _loaded(config: Any, files: Iterable[Path]) -> _Loaded:
+def empty_model(config: Any) -> Any:
+    """The model of a configuration, with weights that have names and shapes and no values.
+
+    Raises:
+        ValueError: transformers has no model that writes text of this configuration.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    with torch.device("meta"):
+        try:
+            return AutoModelForCausalLM.from_config(config)
+        except ValueError:
+            return AutoModelForImageTextToText.from_config(config)
+
+
+def _loaded(config: Any, files: Iterable[Path]) -> _Loaded:
     with _quiet():
-        with torch.device("meta"):
-            try:
-                empty = AutoModelForCausalLM.from_config(config)
-            except ValueError:
-                empty = AutoModelForImageTextToText.from_config(config)
+        empty = empty_model(config)
         model, found = type(empty).from_pretrained(
             None,
             config=empty.config,

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-from training_hub.plugin import Job, load_config
+from training_hub.plugin import Job
 from training_hub_trl.merging import save_merged
+from training_hub_unsloth.vision import has_vision
 
 
 def merge(job: Job, adapter: Path, directory: Path) -> None:
     """Save the base model with the adapter merged in; see `training_hub_trl.merging.save_merged`."""
-    sees = getattr(load_config(job), "vision_config", None) is not None
-    kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    kind = AutoModelForImageTextToText if has_vision(job) else AutoModelForCausalLM
     save_merged(job, adapter, directory, kind.from_pretrained)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 from unsloth import DEVICE_TYPE, FastLanguageModel, FastVisionModel
 
-from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError, revision, router_losses_off
+from training_hub.plugin import Job, ModelError, ModelNotFoundError, ParameterError, router_losses_off
 from training_hub_trl.adapters import checked_adapter
+from training_hub_unsloth.vision import has_vision
 
 
 def load_model(job: Job) -> Any:
@@ -26,7 +26,7 @@ def load_model(job: Job) -> Any:
     loading["use_gradient_checkpointing"] = adapter["use_gradient_checkpointing"]
     # Unsloth loads in 4 bits unless told otherwise.
     loading = {"load_in_4bit": False} | loading
-    sees = has_vision(path, revision(job), trust_remote_code=loading["trust_remote_code"])
+    sees = has_vision(job)
     if sees and DEVICE_TYPE == "cpu":
         raise ModelError(f"model_path={path}: it is a vision-language model, which Unsloth trains on a GPU only")
     if adapter.get("finetune_vision_layers") and not sees:
@@ -39,12 +39,6 @@ def load_model(job: Job) -> Any:
     router_losses_off(model)
     with checked_adapter(model, job):
         return kind.get_peft_model(model, **(_for_vision(adapter) if sees else adapter))
-
-
-def has_vision(path: str, version: str = "main", *, trust_remote_code: bool) -> bool:
-    """Whether the model also sees."""
-    config = AutoConfig.from_pretrained(path, revision=version, trust_remote_code=trust_remote_code)
-    return getattr(config, "vision_config", None) is not None
 
 
 def _for_vision(adapter: dict[str, Any]) -> dict[str, Any]:
