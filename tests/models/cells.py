@@ -30,17 +30,23 @@ ENVIRONMENTS = {
 }
 """Each plugin's environment, and its backend."""
 SHORT = ("llama tied", "gemma2", "gpt2", "granitemoehybrid", "qwen3_moe", "mamba")
-"""What the short form trains, on trl."""
+"""What the short form trains."""
 ELSEWHERE = (
     *("llama tied", "qwen2 tied", "qwen3", "mistral", "phi3", "granite", "gemma2", "gemma3_text", "starcoder2"),
-    *("mixtral", "qwen3_moe", "gpt_oss", "granitemoehybrid"),
+    *("gpt2", "mixtral", "qwen3_moe", "gpt_oss", "mamba", "granitemoehybrid"),
 )
 """What the other backends train, whose runs take ten times as long."""
-LEFT_OUT = {"mini-trainer": ("gemma2", "gpt_oss")}
-"""What a backend cannot load here: without flash-attn mini-trainer asks for PyTorch's attention, which these have not."""
 REFUSED: Mapping[tuple[str, str], frozenset[str]] = {
-    # It cannot split stacks of experts, which are most of these.
-    ("mini-trainer", "osft"): frozenset({"mixtral", "qwen3_moe", "granitemoehybrid"}),
+    # It goes by the name of a model's class.
+    ("instructlab-training", "sft"): frozenset({"gpt2"}),
+    # Without flash-attn it asks for PyTorch's attention, which these have not.
+    ("mini-trainer", "sft"): frozenset({"gemma2", "gpt_oss", "mamba"}),
+    # Nor can it split stacks of experts, which are most of some of these, or layers that are no torch.nn.Linear.
+    ("mini-trainer", "osft"): frozenset(
+        {"gemma2", "gpt_oss", "mamba", "gpt2", "mixtral", "qwen3_moe", "granitemoehybrid"}
+    ),
+    # PEFT does without an adapter there.
+    ("unsloth", "lora_sft"): frozenset({"mamba"}),
 }
 """By backend and algorithm: architectures that are refused, each with its reason, and are expected to be."""
 DIFFERENT: Mapping[tuple[str, str], frozenset[str]] = {
@@ -80,7 +86,6 @@ class Cell:
 def cells(backend: str, *, short: bool) -> list[Cell]:
     """The cells of one backend."""
     names = SHORT if short else tuple(ARCHITECTURES) if backend == "trl" else ELSEWHERE
-    names = tuple(name for name in names if name not in LEFT_OUT.get(backend, ()))
     return [
         Cell(name, algorithm, backend)
         for name in names

@@ -24,7 +24,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from training_hub import TrainingFailedError, TrainingHubCallback, TrainingHubContext, TrainingResult, sft
-from training_hub.errors import NonFiniteLossError
+from training_hub.errors import ModelError, NonFiniteLossError
 from training_hub.store.checkpoints import complete
 from training_hub.store.events import SCHEMA, Event, Follower, live_events, read_events
 from training_hub.testing.killer import ranks
@@ -389,3 +389,11 @@ def test_a_router_loss_that_nobody_asked_for_is_off(rows: Path, tmp_path: Path, 
     assert any("in 4 bits, MXFP4" in event["message"] for event in events(tmp_path / "256", "warning"))
     _, loading = AutoModelForCausalLM.from_pretrained(result.checkpoint, output_loading_info=True)
     assert not loading["missing_keys"] and not loading["unexpected_keys"]
+
+
+def test_a_model_whose_class_the_framework_refuses_is_told_of_before_it_starts(
+    rows: Path, tmp_path: Path, cpu: None
+) -> None:
+    make("gpt2", tmp_path / "gpt2")
+    with pytest.raises(ModelError, match="instructlab-training does not train a GPT2LMHeadModel"):
+        run(tmp_path / "gpt2", rows, tmp_path / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, get_scheduler
 
 from training_hub import create_algorithm, osft, sft
-from training_hub.errors import ParameterError
+from training_hub.errors import ModelError, ParameterError
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "models"))
+from architectures import make
 
 RATIO = 0.25
 
@@ -216,3 +220,23 @@ def test_a_value_that_the_framework_would_not_take_is_refused_before_anything_is
     with pytest.raises(ParameterError, match="train_dtype: expected 'float16'.*got 'banana'"):
         sft(**job, train_dtype="banana")
     assert not job["ckpt_output_dir"].exists()
+
+
+@pytest.mark.parametrize(("name", "said"), [("gemma2", "Gemma2ForCausalLM"), ("mamba", "MambaForCausalLM")])
+@pytest.mark.parametrize("algorithm", [sft, osft])
+def test_a_model_without_the_attention_that_the_framework_asks_for_is_told_of_before_it_starts(
+    algorithm: Any, name: str, said: str, rows: Path, tmp_path: Path, cpu: None
+) -> None:
+    make(name, tmp_path / name)
+    asked = {"num_epochs": 1, "effective_batch_size": 8, "max_tokens_per_gpu": 512, "max_seq_len": 128}
+    own = {"unfreeze_rank_ratio": 0.5} if algorithm is osft else {}
+    with pytest.raises(ModelError, match=f"the attention of PyTorch, which {said} has not"):
+        algorithm(
+            model_path=tmp_path / name,
+            data_path=rows,
+            ckpt_output_dir=tmp_path / "out",
+            backend="mini-trainer",
+            learning_rate=1e-3,
+            **asked,
+            **own,
+        )

@@ -6,14 +6,17 @@ import inspect
 import json
 import os
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any
 
 from training_hub.plugin import (
     Job,
+    ModelError,
     Outcome,
     ParameterError,
     base_directory,
     check_weights,
+    load_config,
     precisions,
     require_protection,
     run_worker,
@@ -39,6 +42,7 @@ def train(job: Job) -> Outcome:
         require_liger(asked["model_path"], trust_remote_code=asked["trust_remote_code"])
     if resumed := job.resume_from:
         given["resume_from_full_state_checkpoint"] = str(state_directory(resumed.path, resumed.step))
+    require_attention(job)
     loop = Loop(job)
     check_weights(job)
     # The first process of each node writes the rows. The others wait for it where they all meet, in the framework's
@@ -104,6 +108,29 @@ def require_liger(model_path: str, *, trust_remote_code: bool) -> None:
     own = {config.model_type, config.get_text_config().model_type}
     if not own & MODEL_TYPE_TO_APPLY_LIGER_FN.keys():
         raise ParameterError(f"use_liger=True: Liger has no kernels for {config.model_type}; leave it out")
+
+
+def require_attention(job: Job) -> None:
+    """Refuse a model that lacks the attention which mini-trainer asks of every model.
+
+    Raises:
+        ModelError: It is one.
+    """
+    from mini_trainer.vlm_utils import needs_sdpa
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config = load_config(job)
+    architecture = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    # Of a model with other senses its text is what mini-trainer makes of it; GPT-OSS gets a kernel of its own.
+    flash = find_spec("flash_attn") is not None and not needs_sdpa(config)
+    if config.get_text_config() is not config or (flash and config.model_type == "gpt_oss"):
+        return
+    kind, supported = ("flash-attn", "_supports_flash_attn") if flash else ("PyTorch", "_supports_sdpa")
+    if isinstance(architecture, type) and not getattr(architecture, supported):
+        raise ModelError(
+            f"model_path={job.parameters['model_path']}: mini-trainer loads every model with the attention of {kind}, "
+            f"which {architecture.__name__} has not; give another backend"
+        )
 
 
 def _targets(job: Job) -> list[str]:
