@@ -29,7 +29,7 @@ ENVIRONMENTS = {
     "unsloth": "unsloth",
 }
 """Each plugin's environment, and its backend."""
-SHORT = ("llama tied", "gemma2", "gpt2", "granitemoehybrid", "qwen3_moe", "mamba")
+SHORT = ("llama tied", "gemma2", "qwen3_moe", "mamba")
 """What the short form trains."""
 ELSEWHERE = (
     *("llama tied", "qwen2 tied", "qwen3", "mistral", "phi3", "granite", "gemma2", "gemma3_text", "starcoder2"),

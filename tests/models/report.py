@@ -51,7 +51,7 @@ def _said(found: Found | None, notes: dict[str, int]) -> str:
 
 def _reason(said: str) -> str:
     """A reason without the figures of one model, so that many share it."""
-    said = said.removeprefix("float32: ").removeprefix("bfloat16: ")
+    said = re.sub(r"^(float32: |bfloat16: |model_path=\S+: )", "", said)
     short = re.sub(r"\d+\.\d%", "less", said.split(" (", 1)[0]) if said.startswith("min_protected_share") else said
     return short if len(short) <= 300 else short[:297] + "..."
 

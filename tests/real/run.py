@@ -37,6 +37,10 @@ OWN: dict[str, dict[str, Any]] = {
     "lora_sft": {"learning_rate": 1e-3, "lora_r": 8, "target_modules": ["q_proj", "v_proj"], "save_merged_model": True},
 }
 
+IN_FLOAT32 = ("instructlab-training",)
+"""Backends whose framework holds the weights in float32 only where it computes in bfloat16, from which the stand-in for
+CUDA keeps it: there they train a copy of the model in float32."""
+
 
 def write_rows(dataset: Path, directory: Path) -> None:
     """Part short conversations of a dataset into those to train on and those to measure with."""
@@ -61,6 +65,15 @@ def write_rows(dataset: Path, directory: Path) -> None:
         (directory / f"{name}.jsonl").write_text(lines, encoding="utf-8")
 
 
+def in_float32(model: Path, copy: Path) -> Path:
+    """The same model, in float32."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoModelForCausalLM.from_pretrained(model, dtype="float32").save_pretrained(copy)
+    AutoTokenizer.from_pretrained(model).save_pretrained(copy)
+    return copy
+
+
 def run(algorithm: str, backend: str, environment: str, directory: Path) -> None:
     """Train once, and write down what came of it."""
     from on_cpu import where_it_can
@@ -70,10 +83,12 @@ def run(algorithm: str, backend: str, environment: str, directory: Path) -> None
     from training_hub.store.events import read_events
 
     out = directory / environment / f"{algorithm}-{backend}"
-    model = directory / "model"
+    base = model = directory / "model"
+    if backend in IN_FLOAT32 and devices().kind == "cpu":
+        base = in_float32(model, directory / "model-float32")
     with where_it_can(backend, TRAINING_HUB_CPU_FLOAT32="1"):
         result = getattr(training_hub, algorithm)(
-            model_path=model,
+            model_path=base,
             data_path=directory / "rows.jsonl",
             ckpt_output_dir=out,
             backend=backend,
