@@ -15,7 +15,6 @@ from training_hub.backends.base import Backend, FrameworkBackend
 from training_hub.backends.run import Run
 from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
 from training_hub.errors import (
-    ParameterError,
     TrainingFailedError,
     TrainingHubError,
     UserError,
@@ -25,11 +24,15 @@ from training_hub.errors import (
 from training_hub.execution.callback_failures import CallbackFailures
 from training_hub.execution.dispatch import Dispatcher
 from training_hub.execution.from_ranks import FromRanks
+from training_hub.execution.joined import conducted, join, placed
 from training_hub.execution.manifest import manifest
 from training_hub.execution.rank_callbacks import for_ranks
 from training_hub.execution.signals import Ended, SignalHandler, Terminated, ended
 from training_hub.execution.watchdog import Watchdog
-from training_hub.launchers.local import ImportFailedError
+from training_hub.launchers.joined import JoinedLauncher
+from training_hub.launchers.local import ImportFailedError, launch
+from training_hub.launchers.meeting import Meeting, meeting
+from training_hub.launchers.ranks import left_behind, ranks
 from training_hub.parameters.resolution import Parameters
 from training_hub.plugins import discovery
 from training_hub.preflight.request import Request, check_request
@@ -61,12 +64,26 @@ def execute(backend: Backend, parameters: Parameters) -> Any:
 
 
 def _recorded(backend: FrameworkBackend, parameters: Parameters) -> TrainingResult:
-    _refuse_torchrun(parameters)
+    if (here := ranks(os.environ)) is None:
+        return _conducted(backend, parameters)
+    met = meeting(here)
+    if not here.conducts:
+        return join(met, parameters.algorithm)
+    with conducted(met, parameters.algorithm) as take:
+        result = _conducted(backend, placed(parameters, here), met)
+        take(result)
+        return result
+
+
+def _conducted(backend: FrameworkBackend, parameters: Parameters, met: Meeting | None = None) -> TrainingResult:
+    """Carry a run through, by itself or with those that have met."""
     translation = backend.translate(parameters)
     translation.raise_for_refusals()
     callbacks = _callbacks(parameters)
     rank_callbacks = for_ranks(callbacks, backend, parameters, translation.launch)
     request = check_request(parameters)
+    if left := left_behind(os.environ):
+        request = replace(request, warnings=(*request.warnings, left))
     described = manifest(backend, parameters, translation, request)
     if request.resumption is not None:
         free = [name for name, parameter in parameters.declared.items() if parameter.caller]
@@ -86,22 +103,10 @@ def _recorded(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
             events=EventLog(request.directory.events),
             watchdog=Watchdog(control, parameters["grace_seconds"], parameters["hang_seconds"]),
             rank_callbacks=rank_callbacks,
+            launcher=JoinedLauncher(met, control) if met else launch,
         )
         here_alone = [callback for callback in callbacks if not callback.run_on_all_ranks]
         return Session(backend, run, request, control, described).train(here_alone)
-
-
-def _refuse_torchrun(parameters: Parameters) -> None:
-    """One of several processes that carry out the same call would find the run of another in its directory."""
-    set_by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and "LOCAL_RANK" in os.environ
-    if set_by_torchrun and os.environ.get("WORLD_SIZE") != "1":
-        processes, nodes = os.environ.get("LOCAL_WORLD_SIZE", "auto"), os.environ.get("GROUP_WORLD_SIZE", "1")
-        several = "" if nodes == "1" else f" on each node, and give nnodes={nodes} and node_rank too"
-        raise ParameterError(
-            f"this script was started by torchrun, which calls {parameters.algorithm} in every process, and the "
-            f"processes that train are started by the call itself: start the script once with python"
-            f"{several}, and give nproc_per_node={processes}"
-        )
 
 
 def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
