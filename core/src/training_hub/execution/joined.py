@@ -33,12 +33,8 @@ def placed(parameters: Parameters, ranks: Ranks) -> Parameters:
     Raises:
         ParameterError: The call asks for other processes.
     """
-    found: dict[str, Any] = {
-        "nproc_per_node": ranks.local_world_size,
-        "nnodes": ranks.nodes,
-        "node_rank": ranks.node_rank,
-    }
-    for name, value in found.items():
+    started = {"nproc_per_node": ranks.local_world_size, "nnodes": ranks.nodes, "node_rank": ranks.node_rank}
+    for name, value in started.items():
         asked = parameters.get(name)
         by_call = parameters.given(name) and not parameters.origin[name].startswith("environment")
         if by_call and not isinstance(asked, str) and asked != value:
@@ -46,8 +42,8 @@ def placed(parameters: Parameters, ranks: Ranks) -> Parameters:
                 f"{name}={asked}{parameters.source(name)}: {ranks.launcher} has started this script with {name}={value}"
                 f"; leave it out, or start the script once with python"
             )
-    found |= {"rdzv_id": None, "rdzv_endpoint": None, "master_addr": ranks.address, "master_port": ranks.port}
-    found = {name: value for name, value in found.items() if name in parameters}
+    where = {"rdzv_id": None, "rdzv_endpoint": None, "master_addr": ranks.address, "master_port": ranks.port}
+    found: dict[str, Any] = {name: value for name, value in {**started, **where}.items() if name in parameters}
     origin = dict.fromkeys(found, f"environment of {ranks.launcher}")
     return replace(parameters, resolved={**parameters.resolved, **found}, origin={**parameters.origin, **origin})
 

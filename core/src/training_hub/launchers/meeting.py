@@ -160,8 +160,15 @@ def meeting(ranks: Ranks) -> Meeting:
 
     Raises:
         RankGoneError: The first process, or its launcher, cannot be reached.
+        ParameterError: There is no PyTorch here.
     """
-    store, beats = _met(ranks)
+    try:
+        store, beats = _met(ranks)
+    except ImportError as error:
+        raise ParameterError(
+            f"{ranks.launcher} has started this script in {ranks.world_size} processes, which meet by PyTorch, and it "
+            f"cannot be imported here ({error}): install torch, or start the script once with python"
+        ) from error
     return Meeting(ranks, store, next(_numbers), beats)
 
 
