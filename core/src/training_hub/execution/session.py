@@ -7,9 +7,10 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from training_hub.backends.base import Backend, FrameworkBackend
 from training_hub.backends.run import Run
@@ -22,10 +23,12 @@ from training_hub.errors import (
     in_one_line,
 )
 from training_hub.execution.callback_failures import CallbackFailures
+from training_hub.execution.checkpoint_links import CheckpointLinks
 from training_hub.execution.dispatch import Dispatcher
 from training_hub.execution.from_ranks import FromRanks
 from training_hub.execution.joined import conducted, join, placed
 from training_hub.execution.manifest import manifest
+from training_hub.execution.metrics_files import MetricsFiles
 from training_hub.execution.rank_callbacks import for_ranks
 from training_hub.execution.signals import Ended, SignalHandler, Terminated, ended
 from training_hub.execution.watchdog import Watchdog
@@ -116,6 +119,13 @@ def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
     return [given] if isinstance(given, TrainingHubCallback) else list(given)
 
 
+class Reader(Protocol):
+    """Who hears of a run while it trains."""
+
+    def receive(self, event: Event) -> None:
+        """Take an event; neither wait nor fail."""
+
+
 class Session:
     """A run whose events, state and end are written down."""
 
@@ -142,6 +152,10 @@ class Session:
             emit=run.events.emit,
         )
         failures = CallbackFailures(self.control, run.parameters["callback_errors"])
+        algorithm, values = run.parameters.algorithm, self.manifest["parameters"]
+        given = {name: entry["value"] for name, entry in values.items()}
+        metrics = MetricsFiles(algorithm, given, directory, run.events)
+        links = CheckpointLinks(algorithm, directory, run.events)
         try:
             with (
                 SignalHandler(self.control, "stop" in self.backend.controls, self._failed) as interruption,
@@ -149,7 +163,10 @@ class Session:
                 Dispatcher(callbacks, context, self.control, failures) as dispatcher,
                 Follower(
                     directory.events,
-                    partial(self._receive, (console, dispatcher, trackers, FromRanks(self.control, failures))),
+                    partial(
+                        self._receive,
+                        (console, metrics, links, dispatcher, trackers, FromRanks(self.control, failures)),
+                    ),
                 ),
             ):
                 for warning in (*run.translation.warnings, *self.request.warnings):
@@ -187,7 +204,7 @@ class Session:
             logger.info("resume=True: there is no complete checkpoint yet; starting from the beginning")
         self._write()
 
-    def _receive(self, readers: tuple[Console | Dispatcher | Trackers | FromRanks, ...], event: Event) -> None:
+    def _receive(self, readers: Iterable[Reader], event: Event) -> None:
         self.run.watchdog.heard(event)
         if event["event"] == "start":
             self._began = True
