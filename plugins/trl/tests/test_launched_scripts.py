@@ -151,9 +151,9 @@ def test_a_mistake_is_told_in_each_process_and_nothing_is_written(call, script, 
 
 def test_a_process_that_never_calls_is_named(call, script, tmp_path):
     command = script(call, leaving=["1"])
-    process = started([*TORCHRUN, "--standalone", "--nproc-per-node=2", *command], TRAINING_HUB_JOIN_SECONDS="15")
+    process = started([*TORCHRUN, "--standalone", "--nproc-per-node=2", *command], TRAINING_HUB_JOIN_SECONDS="8")
     assert process.communicate(timeout=60) and process.returncode == 0
-    assert "rank 1 did not make this call within 15 seconds" in said(tmp_path, 0)["message"]
+    assert "rank 1 did not make this call within 8 seconds" in said(tmp_path, 0)["message"]
     assert not call["ckpt_output_dir"].exists()
 
 
@@ -211,15 +211,15 @@ def test_a_process_of_the_run_that_is_killed_is_named_in_each(call, script, tmp_
 
 def test_sigterm_to_the_launcher_saves_and_the_next_start_goes_on(call, script, losses, tmp_path):
     command = [*TORCHRUN, "--standalone", "--nproc-per-node=2"]
-    process = started([*command, *script({**call, "num_epochs": 20})])
+    process = started([*command, *script({**call, "num_epochs": 8})])
     with at_first_step(call["ckpt_output_dir"], lambda: process.send_signal(signal.SIGTERM)):
         output = process.communicate(timeout=120)[0]
     manifest = json.loads((call["ckpt_output_dir"] / "run.json").read_text())
     assert (manifest["state"], manifest["cause"]) == ("stopped", "SIGTERM"), output
     done = len(losses(call["ckpt_output_dir"]))
-    assert done < 100
-    process = started([*command, *script({**call, "num_epochs": 20, "resume": True})])
+    assert done < 40
+    process = started([*command, *script({**call, "num_epochs": 8, "resume": True})])
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert said(tmp_path, 1)["state"] == "completed"
-    assert len(losses(call["ckpt_output_dir"])) == 100
+    assert len(losses(call["ckpt_output_dir"])) == 40
