@@ -73,6 +73,16 @@ def ranks(environment: Mapping[str, str]) -> Ranks | None:
     return None
 
 
+def speaks(environment: Mapping[str, str]) -> bool:
+    """Whether this process tells a person of the run; those that join one say nothing that the first one says.
+
+    Raises:
+        ParameterError: As of `ranks`.
+    """
+    found = ranks(environment)
+    return found is None or found.conducts
+
+
 def left_behind(environment: Mapping[str, str]) -> str | None:
     """What a shell or a scheduler has left that speaks of several processes where there is one; for a warning."""
     if ranks(environment) is not None or "TORCHELASTIC_RUN_ID" in environment:
