@@ -25,8 +25,9 @@ CORE = ROOT / "core" / "src"
 HUB = "training_hub"
 FLOOR = ("store", "parameters", "data", "errors", "callbacks.callback")
 """What everything else stands on. The parameter `callbacks` is of a type, so what a callback is belongs to it."""
-WORKERS_ALONE = ("worker", "testing", "callbacks.generation")
-"""Where torch is used; all else may be needed in the caller's process, which has none."""
+WORKERS_ALONE = ("worker", "testing", "callbacks.generation", "launchers.meeting")
+"""Where torch is used; all else may be needed in the caller's process, which has none, but where PyTorch's own launcher
+has started it: there its ranks meet."""
 CATALOG = "plugins.catalog"
 FRAMEWORKS = re.compile(r"(^|-)(trl|unsloth|instruct-?lab|mini-?trainer|peft)(-|$)")
 HEAVY = ("torch", "transformers", "datasets", "tokenizers", "safetensors", "accelerate", "numpy")

@@ -29,7 +29,7 @@ def test_a_process_that_is_none_of_several_does_not_look_like_one(monkeypatch, t
 
 
 LEFT_BEHIND = {
-    **{"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"},
+    **{"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"},
     **{"MASTER_ADDR": "elsewhere", "MASTER_PORT": "29511", "OMPI_COMM_WORLD_SIZE": "2", "PMI_SIZE": "2"},
 }
 

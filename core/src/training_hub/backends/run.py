@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from training_hub.backends.job import Job
 from training_hub.backends.translation import Translation
 from training_hub.data.check import DatasetSummary
 from training_hub.data.options import DatasetOptions
+from training_hub.launchers.local import launch
+from training_hub.launchers.plan import LaunchPlan
 from training_hub.parameters.groups import CALLERS_ALONE
 from training_hub.parameters.resolution import Parameters, copied
 from training_hub.store.checkpoints import Checkpoint
@@ -28,6 +31,19 @@ class Watches(Protocol):
 
         Raises:
             TimeoutError: They are to be ended; the message says why.
+        """
+
+
+class Launcher(Protocol):
+    """Who starts the processes of a run, and waits until they have ended; `launchers.local.launch` is one."""
+
+    def __call__(
+        self, plan: LaunchPlan, arguments: Sequence[str], logs: Path, check: Callable[[], None] | None = None
+    ) -> None:
+        """Start them; the arguments are those of the plan's module.
+
+        Raises:
+            TrainingHubError: One of them failed.
         """
 
 
@@ -52,6 +68,8 @@ class Run:
     """Its `check` is for whoever waits for processes of the run."""
     rank_callbacks: Mapping[str, Any]
     """For `RankCallbacks`, as plain data: the callbacks that run in the processes that train."""
+    launcher: Launcher = launch
+    """Starts its processes."""
 
     def _for_workers(self) -> list[str]:
         declared = self.parameters.declared

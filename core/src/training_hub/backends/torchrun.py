@@ -14,7 +14,6 @@ from training_hub.backends.job import Job
 from training_hub.backends.run import Run
 from training_hub.backends.translation import Translation
 from training_hub.launchers.alone import alone_here
-from training_hub.launchers.local import launch
 from training_hub.launchers.plan import LaunchPlan, rendezvous
 from training_hub.parameters.resolution import Parameters
 from training_hub.plugins.catalog import ANYWHERE
@@ -115,5 +114,5 @@ def train_job(run: Run, job: Job, here: Callable[[Job], Outcome] | None = None) 
             outcome = here(job)
         job.tell_unread()
         return outcome.result(run.backend, run.directory)
-    launch(plan, [str(job.write())], run.directory.logs, run.watchdog.check)
+    run.launcher(plan, [str(job.write())], run.directory.logs, run.watchdog.check)
     return Outcome.read(run.directory).result(run.backend, run.directory)

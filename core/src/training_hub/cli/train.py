@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from training_hub.cli.given import Given
 from training_hub.cli.style import styled
 from training_hub.execution.session import execute
 from training_hub.execution.signals import Terminated
+from training_hub.launchers.ranks import speaks
 from training_hub.plugins.selection import create_algorithm
 from training_hub.reading.log_lines import visible
 from training_hub.store.checkpoints import newest
@@ -36,7 +38,8 @@ def train(given: Given) -> None:
         except Terminated as end:
             result, code = end.result, int(end.code or INTERRUPTED)
     stopped = isinstance(result, TrainingResult) and result.state == "stopped"
-    typer.echo(_stopped(result) if stopped else _done(result))
+    if speaks(os.environ):
+        typer.echo(_stopped(result) if stopped else _done(result))
     if stopped:
         raise RunStopped(code)
 

@@ -7,15 +7,15 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from training_hub.backends.base import Backend, FrameworkBackend
 from training_hub.backends.run import Run
 from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
 from training_hub.errors import (
-    ParameterError,
     TrainingFailedError,
     TrainingHubError,
     UserError,
@@ -23,13 +23,19 @@ from training_hub.errors import (
     in_one_line,
 )
 from training_hub.execution.callback_failures import CallbackFailures
+from training_hub.execution.checkpoint_links import CheckpointLinks
 from training_hub.execution.dispatch import Dispatcher
 from training_hub.execution.from_ranks import FromRanks
+from training_hub.execution.joined import conducted, join, placed
 from training_hub.execution.manifest import manifest
+from training_hub.execution.metrics_files import MetricsFiles
 from training_hub.execution.rank_callbacks import for_ranks
 from training_hub.execution.signals import Ended, SignalHandler, Terminated, ended
 from training_hub.execution.watchdog import Watchdog
-from training_hub.launchers.local import ImportFailedError
+from training_hub.launchers.joined import JoinedLauncher
+from training_hub.launchers.local import ImportFailedError, launch
+from training_hub.launchers.meeting import Meeting, meeting
+from training_hub.launchers.ranks import left_behind, ranks
 from training_hub.parameters.resolution import Parameters
 from training_hub.plugins import discovery
 from training_hub.preflight.request import Request, check_request
@@ -61,12 +67,26 @@ def execute(backend: Backend, parameters: Parameters) -> Any:
 
 
 def _recorded(backend: FrameworkBackend, parameters: Parameters) -> TrainingResult:
-    _refuse_torchrun(parameters)
+    if (here := ranks(os.environ)) is None:
+        return _conducted(backend, parameters)
+    met = meeting(here)
+    if not here.conducts:
+        return join(met, parameters.algorithm)
+    with conducted(met, parameters.algorithm) as take:
+        result = _conducted(backend, placed(parameters, here), met)
+        take(result)
+        return result
+
+
+def _conducted(backend: FrameworkBackend, parameters: Parameters, met: Meeting | None = None) -> TrainingResult:
+    """Carry a run through, by itself or with those that have met."""
     translation = backend.translate(parameters)
     translation.raise_for_refusals()
     callbacks = _callbacks(parameters)
     rank_callbacks = for_ranks(callbacks, backend, parameters, translation.launch)
     request = check_request(parameters)
+    if left := left_behind(os.environ):
+        request = replace(request, warnings=(*request.warnings, left))
     described = manifest(backend, parameters, translation, request)
     if request.resumption is not None:
         free = [name for name, parameter in parameters.declared.items() if parameter.caller]
@@ -86,22 +106,10 @@ def _recorded(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
             events=EventLog(request.directory.events),
             watchdog=Watchdog(control, parameters["grace_seconds"], parameters["hang_seconds"]),
             rank_callbacks=rank_callbacks,
+            launcher=JoinedLauncher(met, control) if met else launch,
         )
         here_alone = [callback for callback in callbacks if not callback.run_on_all_ranks]
         return Session(backend, run, request, control, described).train(here_alone)
-
-
-def _refuse_torchrun(parameters: Parameters) -> None:
-    """One of several processes that carry out the same call would find the run of another in its directory."""
-    set_by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and "LOCAL_RANK" in os.environ
-    if set_by_torchrun and os.environ.get("WORLD_SIZE") != "1":
-        processes, nodes = os.environ.get("LOCAL_WORLD_SIZE", "auto"), os.environ.get("GROUP_WORLD_SIZE", "1")
-        several = "" if nodes == "1" else f" on each node, and give nnodes={nodes} and node_rank too"
-        raise ParameterError(
-            f"this script was started by torchrun, which calls {parameters.algorithm} in every process, and the "
-            f"processes that train are started by the call itself: start the script once with python"
-            f"{several}, and give nproc_per_node={processes}"
-        )
 
 
 def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
@@ -109,6 +117,13 @@ def _callbacks(parameters: Parameters) -> list[TrainingHubCallback]:
     if given is None:
         return []
     return [given] if isinstance(given, TrainingHubCallback) else list(given)
+
+
+class Reader(Protocol):
+    """Who hears of a run while it trains."""
+
+    def receive(self, event: Event) -> None:
+        """Take an event; neither wait nor fail."""
 
 
 class Session:
@@ -137,6 +152,10 @@ class Session:
             emit=run.events.emit,
         )
         failures = CallbackFailures(self.control, run.parameters["callback_errors"])
+        algorithm, values = run.parameters.algorithm, self.manifest["parameters"]
+        given = {name: entry["value"] for name, entry in values.items()}
+        metrics = MetricsFiles(algorithm, given, directory, run.events)
+        links = CheckpointLinks(algorithm, directory, run.events)
         try:
             with (
                 SignalHandler(self.control, "stop" in self.backend.controls, self._failed) as interruption,
@@ -144,7 +163,10 @@ class Session:
                 Dispatcher(callbacks, context, self.control, failures) as dispatcher,
                 Follower(
                     directory.events,
-                    partial(self._receive, (console, dispatcher, trackers, FromRanks(self.control, failures))),
+                    partial(
+                        self._receive,
+                        (console, metrics, links, dispatcher, trackers, FromRanks(self.control, failures)),
+                    ),
                 ),
             ):
                 for warning in (*run.translation.warnings, *self.request.warnings):
@@ -182,7 +204,7 @@ class Session:
             logger.info("resume=True: there is no complete checkpoint yet; starting from the beginning")
         self._write()
 
-    def _receive(self, readers: tuple[Console | Dispatcher | Trackers | FromRanks, ...], event: Event) -> None:
+    def _receive(self, readers: Iterable[Reader], event: Event) -> None:
         self.run.watchdog.heard(event)
         if event["event"] == "start":
             self._began = True

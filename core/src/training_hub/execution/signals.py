@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from training_hub.store.control import Control
 from training_hub.store.result import TrainingResult
 
 logger = logging.getLogger("training_hub")
@@ -21,6 +20,13 @@ logger = logging.getLogger("training_hub")
 PATIENCE = 5.0
 """Seconds in which the main thread must hear that the run is to end at once."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class CanStop(Protocol):
+    """What can be asked to stop."""
+
+    def stop(self, reason: str) -> None:
+        """Let the run save and end."""
 
 
 class SignalHandler:
@@ -31,7 +37,7 @@ class SignalHandler:
     """
 
     def __init__(
-        self, control: Control, can_stop: bool, last_words: Callable[[Ended], object] = lambda end: None
+        self, control: CanStop, can_stop: bool, last_words: Callable[[Ended], object] = lambda end: None
     ) -> None:
         """Args:
         control: Of the run.

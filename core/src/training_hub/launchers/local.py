@@ -31,6 +31,10 @@ class WorkerError(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
+class EndedElsewhereError(Exception):
+    """A process of the run that was started elsewhere has failed."""
+
+
 class ImportFailedError(TrainingFailedError):
     """A process failed as it imported something."""
 
@@ -93,16 +97,38 @@ def _environment(plan: LaunchPlan) -> dict[str, str]:
     return {**alone(os.environ), **plan.environment, CALLER: str(os.getpid())}
 
 
-def _ends(log: Path) -> Path:
-    """Where torchrun leaves how its processes ended."""
+def ends_file(log: Path) -> Path:
+    """Where whoever starts the processes leaves how they ended."""
     return log.absolute().with_name(FILE)
 
 
 def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, check: Callable[[], None] | None = None) -> None:
-    command = [plan.interpreter or sys.executable, *argv]
+    environment = _environment(plan) | {VARIABLE: str(ends_file(log))}
+    execute([plan.interpreter or sys.executable, *argv], environment, log, check)
+
+
+def execute(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    check: Callable[[], None] | None = None,
+    failed: Callable[[int], None] = lambda code: None,
+) -> None:
+    """Start a process in a session of its own, and wait until it has ended; it does not outlive the call.
+
+    Args:
+        command: The program and its arguments.
+        environment: All its variables.
+        log: Takes what it prints, behind what is there.
+        check: Called several times a second; an error of it ends the process. A `TimeoutError` says why the run has
+            failed, an `EndedElsewhereError` that the cause is to be looked for in what the processes left behind.
+        failed: Called with the exit code of a process that failed, before the cause is looked for.
+
+    Raises:
+        TrainingHubError: It failed.
+    """
     # A resumed run goes on in the log of the one before.
     before = log.stat().st_size if log.exists() else 0
-    environment = _environment(plan) | {VARIABLE: str(_ends(log))}
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
@@ -111,9 +137,13 @@ def _run(plan: LaunchPlan, argv: Sequence[str], log: Path, check: Callable[[], N
             code = _wait(process, check or (lambda: None))
         except TimeoutError as error:
             raise TrainingFailedError(f"{error}\nlog: {log}") from error
+        except EndedElsewhereError:
+            _stop(process)
+            code = process.returncode or -signal.SIGTERM
         finally:
             _stop(process)
     if code != 0:
+        failed(code)
         raise _cause(code, log, before)
 
 
@@ -140,7 +170,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _cause(code: int, log: Path, start: int = 0) -> TrainingHubError:
     # A rank that a signal ended leaves no record; what the others recorded is only that it was gone.
-    if found := killed(read_ends(_ends(log))):
+    if found := killed(read_ends(ends_file(log))):
         rank, ended_by = found
         return TrainingFailedError(f"rank {rank} was ended by {ended_by.name}: {meaning(ended_by)}\nlog: {log}")
     recorded = [json.loads(path.read_text(encoding="utf-8")) for path in log.parent.glob("rank-*.error.json")]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from training_hub.algorithms.base import Algorithm
 from training_hub.backends.base import Availability, Backend
 from training_hub.errors import BackendNotFoundError, BackendUnavailableError, in_one_line
+from training_hub.launchers.ranks import speaks
 from training_hub.plugins import discovery
 from training_hub.plugins.catalog import install_command
 from training_hub.plugins.registry import AlgorithmRegistry
@@ -45,7 +47,8 @@ def create_algorithm(algorithm_name: str, backend_name: str | None = None, **set
     """
     algorithm = AlgorithmRegistry.get_algorithm(algorithm_name)
     choice = select(algorithm_name, backend_name)
-    logger.info("%s", choice)
+    if speaks(os.environ):
+        logger.info("%s", choice)
     return algorithm(choice.backend, **settings)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,15 @@ from training_hub.store.lock import locked
 from training_hub.store.manifest import read_manifest
 
 TRAINED = ("final", "merged", "gguf", "checkpoint-*")
-OURS = ("run.json", "events.jsonl", "logs", *TRAINED, "report.html")
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "sft": ("training_params_and_metrics_global0.jsonl",),
+    "osft": ("training_metrics_0.jsonl", "training_params.json"),
+    "lora_sft": ("training_metrics.jsonl",),
+}
+"""What platforms read a run's progress from, by algorithm; see `execution.metrics_files`."""
+LINKED = "hf_format"
+"""Where scripts look for checkpoints; see `execution.checkpoint_links`."""
+OURS = ("run.json", "events.jsonl", "logs", *TRAINED, "report.html", *chain.from_iterable(METRICS.values()))
 """What a run writes; what overwrite_output_dir removes of an older one."""
 FOREIGN = ("hf_format", "full_state", "model*.safetensors", "adapter_model.safetensors")
 """What frameworks called without the hub leave behind: refused like a run of ours, and never removed."""
@@ -83,7 +92,7 @@ class RunDirectory:
 
     def earlier_run(self) -> list[Path]:
         """What an earlier run left here."""
-        return list(self._matching((*OURS, *FOREIGN)))
+        return [*self._own(), *self._foreign()]
 
     def nothing_to_lose(self) -> bool:
         """Whether a run that was killed as it made the directory ready, before it said what it was, is all there is."""
@@ -104,12 +113,33 @@ class RunDirectory:
         return manifest is not None and manifest.text("state") in ("running", "failed", "interrupted")
 
     def _has_trained(self) -> bool:
-        return any(self._matching((*TRAINED, *FOREIGN))) or any(
-            event["event"] == "start" for event in read_events(self.events)
+        return (
+            any(self._matching(TRAINED))
+            or any(self._foreign())
+            or any(event["event"] == "start" for event in read_events(self.events))
         )
 
     def _put_aside(self) -> list[Path]:
         return list(self._aside.iterdir()) if self._aside.is_dir() else []
+
+    def _own(self) -> Iterator[Path]:
+        yield from self._matching(OURS)
+        yield from self._links()
+
+    def _foreign(self) -> Iterator[Path]:
+        links = set(self._links())
+        return (path for path in self._matching(FOREIGN) if path not in links)
+
+    def links(self) -> list[Path]:
+        """All links to what is trained here; see `execution.checkpoint_links`."""
+        entries = sorted(self.path.iterdir()) if self.path.is_dir() else []
+        inside = self.path.glob(f"{LINKED}/*")
+        return [*filter(_is_link, entries), *(path for path in inside if _is_link(path, "../"))]
+
+    def _links(self) -> list[Path]:
+        """Those of the directory itself, and the directory that holds nothing but such links."""
+        entries = sorted(self.path.iterdir()) if self.path.is_dir() else []
+        return [path for path in entries if _is_link(path) or (path.name == LINKED and _holds_links(path))]
 
     def _matching(self, patterns: tuple[str, ...]) -> Iterator[Path]:
         for pattern in patterns:
@@ -140,7 +170,7 @@ class RunDirectory:
                 f"ckpt_output_dir={self.path}: it holds another run ({names}); give an empty directory, "
                 f"resume=True to go on with that run, or overwrite_output_dir=True to replace it"
             )
-        foreign = list(self._matching(FOREIGN))
+        foreign = list(self._foreign())
         if foreign:
             raise OutputDirectoryError(
                 f"ckpt_output_dir={self.path}: {foreign[0].name} was not written by Training Hub and is not removed "
@@ -164,7 +194,7 @@ class RunDirectory:
             OutputDirectoryError: It would.
         """
         read = path.resolve()
-        if any(read.is_relative_to(written.resolve()) for written in self._matching(OURS)):
+        if any(read.is_relative_to(written.resolve()) for written in self._own()):
             raise OutputDirectoryError(
                 f"{name}={path}: it is part of the run in ckpt_output_dir={self.path}, which a new run there replaces; "
                 f"give another ckpt_output_dir"
@@ -226,7 +256,7 @@ class RunDirectory:
     def _set_aside(self) -> None:
         worthless = self.never_began()
         self._aside.mkdir(exist_ok=True)
-        for path in list(self._matching(OURS)):
+        for path in list(self._own()):
             # Where one was set aside already, what is here is of a run that was killed before it began.
             if worthless or (self._aside / path.name).exists():
                 _remove(path)
@@ -256,7 +286,7 @@ class RunDirectory:
         self._restore(new=False)
 
     def _restore(self, new: bool) -> None:
-        for path in list(self._matching(OURS)):
+        for path in list(self._own()):
             _remove(path)
         for path in list(self._aside.iterdir()):
             path.replace(self.path / path.name)
@@ -266,7 +296,17 @@ class RunDirectory:
 
 
 def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _is_link(path: Path, up: str = "") -> bool:
+    """Whether it is a link to what is trained in its directory, or in the one above."""
+    return path.is_symlink() and str(path.readlink()).startswith((f"{up}final", f"{up}checkpoint-"))
+
+
+def _holds_links(path: Path) -> bool:
+    entries = list(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
+    return bool(entries) and all(_is_link(entry, "../") for entry in entries)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
