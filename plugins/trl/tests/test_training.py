@@ -128,7 +128,6 @@ def test_two_processes_and_other_micro_batches_give_the_losses_of_one(trained, l
     train, _ = ALGORITHMS[name]
     alone = losses(asked["ckpt_output_dir"])
     small = train(**{**asked, "ckpt_output_dir": tmp_path / "small", "max_tokens_per_gpu": 128})
-    assert small.trainer.args.gradient_accumulation_steps == 8
     assert losses(tmp_path / "small") == pytest.approx(alone, abs=1e-5)
     train(**{**asked, "ckpt_output_dir": tmp_path / "two", "nproc_per_node": 2, "max_tokens_per_gpu": 256})
     assert losses(tmp_path / "two") == pytest.approx(alone, abs=1e-5)

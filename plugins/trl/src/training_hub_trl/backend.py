@@ -23,7 +23,7 @@ from training_hub.plugin import (
 from training_hub_trl import keyword_values
 from training_hub_trl.arguments import types, withheld
 from training_hub_trl.dpo import rules as dpo
-from training_hub_trl.rules import rules
+from training_hub_trl.rules import rules, whole
 from training_hub_trl.settings import settings
 
 
@@ -52,6 +52,8 @@ class TRLBackend(TorchrunBackend):
         known = types(parameters.algorithm, sources)
         pairs = parameters.algorithm == "dpo"
         batches = plan_batches(parameters, plan.world_size if plan else 1, sequences=2 if pairs else 1)
+        if not pairs:
+            batches = whole(batches, parameters)
         return translate(
             "trl",
             rules(parameters.algorithm, batches, here, plan, sources),

@@ -11,6 +11,7 @@ from training_hub.plugin import (
     Devices,
     FrameworkSources,
     LaunchPlan,
+    Parameters,
     Rule,
     approximate,
     by_hub,
@@ -51,6 +52,15 @@ def rules(
             return table | lora_rules.rules(plan, devices, sources)
 
 
+def whole(plan: BatchPlan, parameters: Parameters) -> BatchPlan:
+    """The plan, where nothing asks for micro-batches, with a process' rows of a step in one: they are cut by length."""
+    packing = parameters.get("sample_packing") or parameters.backend_kwargs.get("packing")
+    if packing or parameters.get("micro_batch_size") or parameters.get("gradient_accumulation_steps"):
+        return plan
+    rows = plan.micro_batch_size * plan.gradient_accumulation_steps
+    return replace(plan, micro_batch_size=rows, gradient_accumulation_steps=1)
+
+
 def moved(rules: Mapping[str, Rule], owners: Mapping[str, str]) -> dict[str, Rule]:
     """The rules where the same arguments belong to other classes or functions.
 
@@ -81,7 +91,7 @@ def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
         "max_tokens_per_gpu": exact(
             "SFTConfig.per_device_train_batch_size",
             lambda p: plan.micro_batch_size,
-            note="as many of the longest rows as fit",
+            note="a process' rows of a step, cut by length into passes of at most so many tokens",
         ),
         "learning_rate": exact("SFTConfig.learning_rate"),
         "lr_scheduler": exact("SFTConfig.lr_scheduler_type", refuse=_falls_by_no_validation),
