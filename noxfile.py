@@ -128,7 +128,7 @@ def tests(session: nox.Session, environment: str) -> None:
             with_framework(session, environment)
             paths = [f"plugins/{environment}/tests", "tests/data", "tests/templates", "tests/faults"]
     if environment == "core":
-        install(session, "matplotlib", "pyarrow")
+        install(session, "matplotlib", "pyarrow", "trustme")
     test(session, *paths)
 
 
