@@ -102,7 +102,7 @@ def test_one_run_needs_no_list(make_run: Any) -> None:
 def test_other_formats_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     from training_hub import plot_loss
 
-    with pytest.raises(ParameterError, match=r"\.png or \.svg"):
+    with pytest.raises(ParameterError, match=r"\.png, \.svg or \.pdf"):
         plot_loss(tmp_path / "nowhere", output="loss.gif")
 
 
