@@ -437,7 +437,7 @@ def test_there_is_one_manager_and_the_hubs_own_things_come_by_its_hooks(package)
         discovery.load(name)
     manager = discovery._manager()
     assert {"training-hub", "one", "two"} <= {name for name, _ in manager.list_name_plugin()}
-    assert {tracker.name for tracker in discovery.builtin_trackers()} == {"wandb", "tensorboard", "mlflow"}
+    assert {tracker.name for tracker in discovery.builtin_trackers()} == {"wandb", "tensorboard", "mlflow", "kubeflow"}
     assert list(discovery.builtin_algorithms()) == ["sft", "osft", "lora_sft"]
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training_hub.errors import RunFormatError, RunNotFoundError
 from training_hub.reading.foreign import metrics_file
 from training_hub.reading.history import points
-from training_hub.reading.sources import source
+from training_hub.reading.sources import log_source, source
 
 
 def lines(path: Path, *rows: dict[str, Any]) -> Path:
@@ -143,3 +145,26 @@ def test_a_run_of_ours_comes_before_what_its_framework_left(make_run: Any) -> No
     path = make_run()
     state(path / "checkpoint-2" / "trainer_state.json", {"loss": 9.0, "step": 1})
     assert source(path).history.steps["loss"][0] == 3.0
+
+
+def test_the_older_lora_sft(tmp_path: Path) -> None:
+    rows = [{"step": n, "epoch": n / 2, "max_steps": 2, "loss": 4.0 / n, "learning_rate": 1e-4} for n in (1, 2)]
+    whole_run = {"step": 2, "epoch": 1.0, "max_steps": 2, "train_loss": 9.0, "train_runtime": 3.0}
+    lines(tmp_path / "out" / "training_metrics.jsonl", *rows, {"step": 2, "eval_loss": 3.5, "epoch": 1.0}, whole_run)
+    found = source(tmp_path / "out")
+    assert list(points(found.history.steps, "loss", "steps")) == [(1, 4.0), (2, 2.0)]
+    assert list(points(found.history.evaluations, "validation_loss", "steps")) == [(2, 3.5)]
+    assert found.history.max_steps == 2
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.none(), max_size=1)
+NAMES_OF_FIGURES = st.sampled_from(["step", "loss", "avg_loss", "eval_loss", "epoch", "lr", "timestamp", "mine", ""])
+
+
+@given(st.lists(st.dictionaries(NAMES_OF_FIGURES, VALUES) | VALUES, max_size=5))
+def test_whatever_rows_a_log_has_it_is_read(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
+    file = tmp_path_factory.getbasetemp() / "metrics.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for keys in ((), ("mine", "loss")):
+        steps = log_source(file, keys).history.steps
+        assert len(steps) <= len(rows)

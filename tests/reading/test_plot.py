@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +105,7 @@ def test_one_run_needs_no_list(make_run: Any) -> None:
 def test_other_formats_are_refused_before_anything_is_read(tmp_path: Path) -> None:
     from training_hub import plot_loss
 
-    with pytest.raises(ParameterError, match=r"\.png or \.svg"):
+    with pytest.raises(ParameterError, match=r"\.png, \.svg or \.pdf"):
         plot_loss(tmp_path / "nowhere", output="loss.gif")
 
 
@@ -128,3 +131,100 @@ def test_nowhere_is_refused(tmp_path: Path) -> None:
 def test_matplotlib_is_imported_to_plot_and_not_before() -> None:
     script = "import sys; from training_hub import plot_loss; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Path:
+    """A directory as the older package's lora_sft left it, and another file with names of its own."""
+    directory = tmp_path / "logged"
+    directory.mkdir()
+    rows = [{"step": n, "epoch": n / 4, "max_steps": 4, "loss": 4.0 / n, "learning_rate": 1e-4} for n in (1, 2, 3, 4)]
+    rows += [{"step": 4, "epoch": 1.0, "max_steps": 4, "train_loss": 9.0, "train_runtime": 2.0}]
+    (directory / "training_metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    own = [{"batch_loss": 2.0, "lr": 0.1}, {"batch_loss": 1.0, "lr": 0.2}]
+    (directory / "mine.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own))
+    return directory
+
+
+def heights(figure: Any) -> list[float]:
+    return [float(y) for y in figure.axes[0].get_lines()[0].get_ydata()]
+
+
+def test_the_figure_stands_for_the_path_of_its_file(make_run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from training_hub import plot_loss
+
+    figure = plot_loss([make_run("a"), make_run("b")])
+    written = tmp_path / "a" / "loss_plot.png"
+    assert (os.fspath(figure), f"{figure}", Path(figure)) == (str(written), str(written), written)
+    with open(figure, "rb") as content:
+        assert content.read(4) == b"\x89PNG"
+    assert len(pickle.loads(pickle.dumps(figure)).axes) == 1
+    assert f"{plot_loss(make_run('c'), output=tmp_path / 'x.pdf')}" == str(tmp_path / "x.pdf")
+
+
+def test_keywords_of_the_older_package_mean_what_they_meant(logged: Path, make_run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from training_hub import plot_loss
+
+    with pytest.deprecated_call(match=r"ckpt_output_dirs=\.\.\.\) is a keyword of the older training_hub: give runs="):
+        figure = plot_loss(ckpt_output_dirs=[str(logged)], output_path=str(tmp_path / "x.png"))
+    assert heights(figure) == [4.0, 2.0, 4 / 3, 1.0] and (tmp_path / "x.png").exists()
+    assert heights(plot_loss(logged, metrics_file="mine.jsonl", metric_keys=["training_loss", "batch_loss"])) == [
+        2.0,
+        1.0,
+    ]
+    assert heights(plot_loss(logged, metrics_file="mine.jsonl", metric_keys=["batch_loss", "lr"])) == [2.0, 1.0]
+    assert heights(plot_loss(logged, metric_keys=["lr"])) == [1e-4] * 4
+    run = make_run()
+    # A run of the hub's keeps its figures by itself, whatever file is named.
+    assert heights(plot_loss(run, metrics_file="training_metrics.jsonl", metric_keys=["avg_loss"])) == [3.0, 2.0, 1.5]
+    smooth = plot_loss(run, ema=True, ema_span=3).axes[0].get_lines()[1].get_ydata()
+    assert list(smooth) == [y for _, y in averaged([(1, 3.0), (2, 2.0), (3, 1.5)], 0.5)]
+    assert len(plot_loss(run, ema_span=3).axes[0].get_lines()) == len(plot_loss(run).axes[0].get_lines())
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ({"ema": 0.5, "ema_span": 3}, ParameterError, "both say how to smooth"),
+        ({"ema": True, "ema_span": 0}, ParameterError, "expected a number of steps"),
+        ({"output": "a.png", "output_path": "b.png"}, ParameterError, "output and output_path are the same"),
+        ({"ckpt_output_dirs": "x"}, ParameterError, "runs and ckpt_output_dirs are the same"),
+        ({"metrics_file": "nowhere.jsonl"}, RunNotFoundError, "nowhere.jsonl: there is no such file"),
+        ({"metric_keys": ["nothing"], "metrics_file": "mine.jsonl"}, ParameterError, "tells of none of them"),
+        ({"lables": ["a"]}, TypeError, "no keyword lables .did you mean 'labels'"),
+    ],
+)
+def test_older_keywords_that_do_not_fit(given: dict[str, Any], kind: type, said: str, logged: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from training_hub import plot_loss
+
+    with pytest.raises(kind, match=said):
+        plot_loss(logged, **given)
+
+
+def test_shown_and_written(make_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    from training_hub import plot_loss
+
+    pyplot.switch_backend("agg")
+    shown: list[int] = []
+    monkeypatch.setattr(pyplot, "show", lambda: shown.extend(pyplot.get_fignums()))
+    figure = plot_loss(make_run(), show=True)
+    assert shown == [figure.number] and Path(figure).exists()
+    pyplot.close(figure)
+
+
+def test_a_directory_that_cannot_be_written_to_costs_the_file_alone(
+    make_run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("matplotlib")
+    from training_hub import plot_loss
+
+    run = make_run()
+    (run / "loss_plot.png").mkdir()
+    figure = plot_loss(run)
+    assert len(figure.axes) == 1 and "cannot be written" in caplog.text
+    with pytest.raises(ParameterError, match="give output="):
+        os.fspath(figure)

@@ -21,7 +21,12 @@ class Asked:
 
     def context(self, step, **metrics):
         return TrainingHubContext(
-            step=step, loss=metrics.get("loss"), metrics=metrics, control=self, can=frozenset({"stop"}), emit=self.emit
+            step=step,
+            loss=metrics.get("loss"),
+            metrics=metrics,
+            run_control=self,
+            can=frozenset({"stop"}),
+            emit=self.emit,
         )
 
 

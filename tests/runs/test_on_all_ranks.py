@@ -135,7 +135,7 @@ def test_a_class_that_others_cannot_import_is_refused_with_the_reason(job, monke
 
     refused(job, Local(), r"made in a function \(.*<locals>\.Local\)")
     monkeypatch.setattr(Everywhere, "__module__", "__main__")
-    refused(job, Everywhere(), "Everywhere has run_on_all_ranks=True, .* a script or a notebook is in no module")
+    refused(job, Everywhere(), "Everywhere has run_on_all_ranks=True, .* __main__ has no Everywhere")
     monkeypatch.setattr(Everywhere, "__module__", "json")
     refused(job, Everywhere(), "json has no Everywhere")
 

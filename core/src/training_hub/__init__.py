@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from training_hub.compat.names import OlderModules, attributes_of
+
 if TYPE_CHECKING:
     from training_hub.algorithms.base import Algorithm
     from training_hub.algorithms.lora_sft import LoRASFTAlgorithm
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from training_hub.api import create_algorithm, lora_sft, osft, sft
     from training_hub.backends.base import Availability, Backend, FrameworkBackend
     from training_hub.callbacks.builtin import EarlyStopping, LossSpike, SampleGenerations
-    from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext
+    from training_hub.callbacks.callback import TrainingHubCallback, TrainingHubContext, TrainingHubControl
     from training_hub.errors import TrainingFailedError, TrainingHubError, UserError
     from training_hub.plugins.hookspecs import hookimpl
     from training_hub.plugins.registry import AlgorithmRegistry
@@ -41,15 +43,18 @@ _HOMES = {
     "TrainingFailedError": "training_hub.errors",
     "TrainingHubCallback": "training_hub.callbacks",
     "TrainingHubContext": "training_hub.callbacks",
+    "TrainingHubControl": "training_hub.callbacks",
     "TrainingHubError": "training_hub.errors",
     "TrainingResult": "training_hub.store.result",
     "UserError": "training_hub.errors",
     "create_algorithm": "training_hub.api",
     "hookimpl": "training_hub.plugins.hookspecs",
     "lora_sft": "training_hub.api",
+    "merge_default_callbacks": "training_hub.compat.functions",
     "osft": "training_hub.api",
     "plot_loss": "training_hub.reading.plot",
     "sft": "training_hub.api",
+    "welcome": "training_hub.compat.functions",
 }
 
 __all__ = [
@@ -67,6 +72,7 @@ __all__ = [
     "TrainingFailedError",
     "TrainingHubCallback",
     "TrainingHubContext",
+    "TrainingHubControl",
     "TrainingHubError",
     "TrainingResult",
     "UserError",
@@ -84,8 +90,11 @@ def __getattr__(name: str) -> Any:
 
     if home := _HOMES.get(name) or ("training_hub.plugins.classes" if name in CLASSES else None):
         return getattr(import_module(home), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return attributes_of(__name__)(name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+OlderModules.install()

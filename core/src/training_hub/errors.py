@@ -87,6 +87,10 @@ class ExtraMissingError(UserError, ImportError):
     """Something was asked for that needs a package which the core does without."""
 
 
+class OlderNameError(UserError, ImportError):
+    """The older package of this import name had something that this one has not; the message says what to use."""
+
+
 class TrainingFailedError(TrainingHubError, RuntimeError):
     """Training started and did not finish."""
 

@@ -1,6 +1,8 @@
 """Callbacks that run in every process that trains, with the model, and leave training as it is without them."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -125,3 +127,36 @@ def test_a_module_that_only_the_caller_finds_is_refused_at_once(job, mine, monke
     with pytest.raises(ParameterError, match="every rank imports ranked_of_mine, .* there is no such module"):
         sft(**job, nproc_per_node=2, callbacks=mine.LastRank("saves"))
     assert not job["ckpt_output_dir"].exists()
+
+
+SCRIPT = """
+import sys
+
+from training_hub import TrainingHubCallback, lora_sft
+
+NAMES = ["first", "second"]
+
+
+class Told(TrainingHubCallback):
+    run_on_all_ranks = True
+
+    def __init__(self, number):
+        self.number = number
+
+    def on_train_end(self, context):
+        context.emit("warning", message=f"{NAMES[self.number]} on {context.rank}, {type(context.model).__name__}")
+
+
+model, rows, out = sys.argv[1:]
+lora_sft(model, rows, out, "trl", nproc_per_node=2, num_epochs=1, max_seq_len=128, callbacks=[Told(0), Told(1)])
+"""
+
+
+def test_classes_of_a_script_without_a_guard_run_on_both_ranks(model, rows, tmp_path, events):
+    script, out = tmp_path / "script.py", tmp_path / "out"
+    script.write_text(SCRIPT)
+    subprocess.run([sys.executable, script, model, rows, out], check=True, timeout=300)
+    assert len(events(out, "start")) == 1
+    told = {event["message"] for event in events(out, "warning") if " on " in event["message"]}
+    kind = "DistributedDataParallel"
+    assert {f"{name} on {rank}, {kind}" for name in ("first", "second") for rank in (0, 1)} <= told

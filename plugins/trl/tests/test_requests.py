@@ -243,9 +243,15 @@ def test_the_backend_is_found_by_its_entry_point():
 
 def test_what_a_scheduler_left_behind_has_no_run_wait_for_others(job):
     """In a process of its own: accelerate looks at the variables once."""
-    left = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}
+    left = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}
     values = {name: str(value) if isinstance(value, Path) else value for name, value in job.items()}
     script = f"from training_hub import sft; print(sft(**{values | {'num_epochs': 1}!r}).state)"
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, env=os.environ | left, capture_output=True, text=True, timeout=200, check=False)
     assert ended.stdout.endswith("completed\n"), ended.stderr
+
+
+def test_within_kubeflow_the_hub_alone_tells_of_the_run(job, monkeypatch):
+    monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", "http://nowhere")
+    trainer = sft(**job | {"num_epochs": 1}).trainer
+    assert [kind for kind in map(type, trainer.callback_handler.callbacks) if "Kubeflow" in kind.__name__] == []

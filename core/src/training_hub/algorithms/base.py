@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from training_hub.compat.keywords import renamed
 from training_hub.errors import ParameterError
 from training_hub.parameters.declaration import Parameter, declared, merged
 from training_hub.parameters.resolution import Contradiction, Parameters, resolve
@@ -108,7 +109,9 @@ class Algorithm:
         Raises:
             ParameterError: A value is missing, ill-typed, out of bounds or contradicts another.
         """
-        found = resolve(cls.name, cls.declared(backend), given, origin=origin, contradictions=cls.contradictions)
+        declared = cls.declared(backend)
+        given, origin = renamed(given, origin or {}, declared)
+        found = resolve(cls.name, declared, given, origin=origin, contradictions=cls.contradictions)
         return replace(found, row_formats=cls.row_formats, figures=cls.figures)
 
     def train(self, *args: Any, **given: Any) -> Any:

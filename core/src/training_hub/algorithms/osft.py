@@ -6,6 +6,7 @@ from annotated_types import Interval
 from typing_extensions import TypedDict
 
 from training_hub.algorithms.base import Algorithm
+from training_hub.compat.names import attributes_of
 from training_hub.parameters.declaration import REQUIRED, Param
 from training_hub.parameters.groups import Common
 from training_hub.plugins.catalog import RECOMMENDED
@@ -65,3 +66,6 @@ class OSFTAlgorithm(Algorithm):
         "data_output_dir",
         "backend",
     )
+
+
+__getattr__ = attributes_of(__name__)

@@ -6,6 +6,7 @@ from annotated_types import Ge
 from typing_extensions import TypedDict
 
 from training_hub.algorithms.base import Algorithm
+from training_hub.compat.names import attributes_of
 from training_hub.parameters.declaration import Param
 from training_hub.parameters.groups import Common
 from training_hub.plugins.catalog import RECOMMENDED
@@ -53,3 +54,6 @@ class SFTAlgorithm(Algorithm):
         "max_tokens_per_gpu",
         "data_output_dir",
     )
+
+
+__getattr__ = attributes_of(__name__)

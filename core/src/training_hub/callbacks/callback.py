@@ -10,7 +10,7 @@ Those of a class with `run_on_all_ranks = True` run instead in every process tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -21,6 +21,21 @@ class RunControl(Protocol):
     def stop(self, reason: str) -> None: ...
     def save(self) -> None: ...
     def set_learning_rate(self, value: float) -> None: ...
+
+
+@dataclass
+class TrainingHubControl:
+    """Flags that a hook may set, as `context.control`; what they ask for is done once the hook returns.
+
+    `context.save()` and `context.stop()` do the same, at once and with a reason.
+
+    Attributes:
+        should_save: Save a checkpoint after the step at hand.
+        should_training_stop: End training after the step at hand, with a checkpoint to resume from.
+    """
+
+    should_save: bool = False
+    should_training_stop: bool = False
 
 
 @dataclass
@@ -43,6 +58,7 @@ class TrainingHubContext:
         tokens_seen: Tokens trained on so far, by all processes.
         checkpoint: The newest complete checkpoint.
         run_dir: The run's directory.
+        control: Flags by which a hook may ask for a checkpoint or the end.
     """
 
     step: int = 0
@@ -60,7 +76,8 @@ class TrainingHubContext:
     world_size: int = 1
     model: Any = field(default=None, repr=False)
     tokenizer: Any = field(default=None, repr=False)
-    control: RunControl | None = field(default=None, repr=False)
+    control: TrainingHubControl = field(default_factory=TrainingHubControl, repr=False)
+    run_control: RunControl | None = field(default=None, repr=False)
     can: frozenset[str] = field(default=frozenset(), repr=False)
     backend: str = field(default="", repr=False)
     emit: Callable[..., None] | None = field(default=None, repr=False)
@@ -98,10 +115,23 @@ class TrainingHubContext:
     def _control(self, what: str) -> RunControl:
         from training_hub.errors import CallbackError
 
-        if self.control is None or what not in self.can:
+        if self.run_control is None or what not in self.can:
             able = ", ".join(sorted(self.can)) or "nothing"
             raise CallbackError(f"{what}(): the {self.backend} backend cannot do that while it trains; it can: {able}")
-        return self.control
+        return self.run_control
+
+    def obey_flags(self) -> None:
+        """Ask for what the flags of `control` ask for, and clear them.
+
+        Raises:
+            CallbackError: The backend cannot do it.
+        """
+        flags = replace(self.control)
+        self.control.should_save = self.control.should_training_stop = False
+        if flags.should_save:
+            self.save()
+        if flags.should_training_stop:
+            self.stop()
 
 
 class TrainingHubCallback:

@@ -53,7 +53,8 @@ class CallbackHandler:
                 self.context = replace(self.context, metrics=_figures(event))
                 self._call("on_evaluate")
             case "save":
-                self.context = replace(self.context, checkpoint=Path(str(event["checkpoint"])), metrics={})
+                saved = Path(str(event["checkpoint"]))
+                self.context = replace(self.context, checkpoint=saved, metrics={"checkpoint_path": str(saved)})
                 self._call("on_save")
             case "epoch":
                 self.context = replace(self.context, epoch=number(event, "epoch") or self.context.epoch, metrics={})
@@ -89,6 +90,7 @@ class CallbackHandler:
                 return
             try:
                 getattr(callback, hook)(self.context)
+                self.context.obey_flags()
             except Exception as error:
                 self.failed(callback, hook, error)
 

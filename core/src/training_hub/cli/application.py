@@ -234,7 +234,9 @@ def plot(
     ] = "loss",
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="A .png or .svg file to write; the figure's name with .png."),
+        typer.Option(
+            "--output", metavar="FILE", help="A .png, .svg or .pdf file; by default the figure's name with .png."
+        ),
     ] = None,
     against: Annotated[
         str, typer.Option("--against", metavar="WORD", help="steps, tokens or time.", show_default=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from training_hub.backends.base import FrameworkBackend
 from training_hub.callbacks.callback import TrainingHubCallback
-from training_hub.callbacks.serialization import ASIDE, serialized
+from training_hub.callbacks.serialization import ASIDE, needed_modules, serialized
 from training_hub.errors import ParameterError
 from training_hub.launchers.local import not_found
 from training_hub.launchers.plan import LaunchPlan
@@ -51,7 +51,7 @@ def _check_found(callbacks: Sequence[Mapping[str, Any]], plan: LaunchPlan) -> No
     Raises:
         ParameterError: There is one; the message says why.
     """
-    modules = list(dict.fromkeys(callback["class"].partition(":")[0] for callback in callbacks))
+    modules = list(dict.fromkeys(module for callback in callbacks for module in needed_modules(callback)))
     for module, reason in (not_found(plan, modules) if modules else {}).items():
         raise ParameterError(
             f"callbacks: every rank imports {module}, and in the processes that train {reason}; start from the "

@@ -146,7 +146,7 @@ class Session:
         context = TrainingHubContext(
             output_dir=str(directory.path),
             run_dir=directory.path,
-            control=self.control,
+            run_control=self.control,
             can=self.backend.controls,
             backend=self.backend.name,
             emit=run.events.emit,

@@ -32,8 +32,9 @@ def training_hub_row_formats() -> list[RowFormat]:
 
 @hookimpl
 def training_hub_trackers() -> list[type[Tracker]]:
+    from training_hub.trackers.kubeflow import Kubeflow
     from training_hub.trackers.mlflow import MLflow
     from training_hub.trackers.tensorboard import TensorBoard
     from training_hub.trackers.wandb import WeightsAndBiases
 
-    return [WeightsAndBiases, TensorBoard, MLflow]
+    return [WeightsAndBiases, TensorBoard, MLflow, Kubeflow]

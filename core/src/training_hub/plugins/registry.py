@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from training_hub.algorithms.base import Algorithm
 from training_hub.backends.base import Backend
+from training_hub.compat.names import absence
 from training_hub.errors import (
     AlgorithmNotFoundError,
     BackendNotFoundError,
@@ -31,12 +32,16 @@ class AlgorithmRegistry:
     def register_algorithm(cls, name: str, algorithm_class: type[Algorithm]) -> None:
         """Make an algorithm usable in this process under `name`.
 
+        One that trains by itself, with a `train` of its own, may do without declared parameters; the hub then knows
+        none of them.
+
         Raises:
             TypeError: It lacks something that the hub cannot do without; the message says what.
         """
         if not (isinstance(algorithm_class, type) and issubclass(algorithm_class, Algorithm)):
             raise TypeError(f"algorithm {name!r}: expected a subclass of training_hub.Algorithm")
-        if problem := algorithm_class.problem():
+        trains_itself = algorithm_class.train is not Algorithm.train and not hasattr(algorithm_class, "parameters")
+        if not trains_itself and (problem := algorithm_class.problem()):
             raise TypeError(f"algorithm {name!r}: {problem}")
         cls._algorithms[name] = algorithm_class
 
@@ -98,6 +103,8 @@ class AlgorithmRegistry:
         for plugin in loaded.values():
             if name in plugin.algorithms:
                 return plugin.algorithms[name]
+        if said := absence(name):
+            raise AlgorithmNotFoundError(said)
         known = cls.list_algorithms()
         reasons = "".join(f"\n  not searched: {error}" for error in broken.values())
         raise AlgorithmNotFoundError(

@@ -34,7 +34,7 @@ class RunCurves:
 
 
 def run_curves(
-    paths: Sequence[str | os.PathLike[str]],
+    paths: Sequence[str | os.PathLike[str] | Source],
     *,
     figure: str = LOSS.name,
     labels: Sequence[str] | None = None,
@@ -54,7 +54,7 @@ def run_curves(
     if labels is not None and len(labels) != len(paths):
         raise ParameterError(f"labels: there are {len(labels)} for {len(paths)} run{'s' if len(paths) > 1 else ''}")
     weight = smoothing(ema)
-    found = [source(path) for path in paths]
+    found = [path if isinstance(path, Source) else source(path) for path in paths]
     names = list(labels) if labels is not None else _distinct([(entry.name, str(entry.path)) for entry in found])
     return [_curves(name, entry, figure, weight, against) for name, entry in zip(names, found, strict=True)]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,24 @@ from training_hub.store.events import Event, number, whole
 _GLOBAL = re.compile(r"training_params_and_metrics_global\d+\.jsonl")
 _OF_A_RANK = re.compile(r"training_metrics_\d+\.jsonl")
 _STATE = "trainer_state.json"
-NAMES = "training_params_and_metrics_global0.jsonl, training_metrics_0.jsonl, trainer_state.json"
+LOGS = ("training_metrics.jsonl", "training_log.jsonl", "metrics.jsonl")
+"""Rows of figures by name, as transformers' trainer logs them."""
+NAMES = (
+    "training_params_and_metrics_global0.jsonl, training_metrics_0.jsonl, training_metrics.jsonl, trainer_state.json"
+)
 """What is looked for, for messages."""
+_OTHER_NAMES = {
+    **dict.fromkeys(("avg_loss", "avg_loss_backwards", "train_loss"), "loss"),
+    **dict.fromkeys(("val_loss", "eval_loss"), "validation_loss"),
+    "lr": "learning_rate",
+    "gradnorm": "grad_norm",
+    "overall_throughput": "samples_per_second",
+}
+
+
+def own_name(figure: str) -> str:
+    """The hub's name of a figure that frameworks call otherwise."""
+    return _OTHER_NAMES.get(figure, figure)
 
 
 def metrics_file(path: Path) -> Path | None:
@@ -31,9 +47,10 @@ def metrics_file(path: Path) -> Path | None:
     if path.is_file():
         return path if _reader(path) else None
     found = sorted(
-        (entry for entry in path.glob("training_*.jsonl") if _reader(entry)),
+        (entry for entry in path.glob("training_*_*.jsonl") if _reader(entry)),
         key=lambda entry: (not _GLOBAL.fullmatch(entry.name), _numbers(entry.name)),
     )
+    found += [path / name for name in LOGS if (path / name).is_file()]
     if found:
         return found[0]
     if (path / _STATE).is_file():
@@ -51,9 +68,26 @@ def read_metrics(path: Path) -> History:
     read = _reader(path)
     if read is None:
         raise RunFormatError(f"{path} is no metrics file; those known are {NAMES}")
+    return _folded(path, read(path))
+
+
+def read_log(path: Path, keys: Sequence[str]) -> History:
+    """Read rows of JSON with figures by name, whatever the file is called.
+
+    Args:
+        path: The file.
+        keys: What it calls its loss, where that is none of the usual names; the first that a row has counts.
+
+    Raises:
+        RunFormatError: It cannot be read.
+    """
+    return _folded(path, _log(path, [key for key in keys if own_name(key) == key]))
+
+
+def _folded(path: Path, events: Iterator[Event]) -> History:
     history = History()
     try:
-        for event in _told_once(read(path), history):
+        for event in _told_once(events, history):
             history.receive(event)
     except OSError as error:
         raise RunFormatError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -65,7 +99,9 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Event]] | None:
         return _global
     if _OF_A_RANK.fullmatch(path.name):
         return _of_a_rank
-    return _state if path.name == _STATE else None
+    if path.name == _STATE:
+        return _state
+    return _log if path.name in LOGS else None
 
 
 def _told_once(events: Iterator[Event], history: History) -> Iterator[Event]:
@@ -151,6 +187,18 @@ def _state(path: Path) -> Iterator[Event]:
             }
         elif "eval_loss" in row:
             yield {"event": "eval", "step": step, "epoch": row.get("epoch"), "validation_loss": row["eval_loss"]}
+
+
+def _log(path: Path, keys: Sequence[str] = ()) -> Iterator[Event]:
+    for number_of_row, row in enumerate(_rows(path), 1):
+        figures = {own_name(name): value for name, value in row.items() if number(row, name) is not None}
+        if (loss := next((figures[key] for key in keys if key in figures), None)) is not None:
+            figures["loss"] = loss
+        step, at = whole(row, "step"), {"time": _time(row)}
+        kind = "step" if "loss" in figures else "eval" if "validation_loss" in figures else None
+        # What is told of the whole run comes once more, for its last step.
+        if kind and "train_loss" not in row:
+            yield {**at, **figures, "event": kind, "step": number_of_row if step is None else step}
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

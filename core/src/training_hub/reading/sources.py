@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training_hub.errors import RunNotFoundError
-from training_hub.reading.foreign import NAMES, metrics_file, read_metrics
+from training_hub.reading.foreign import LOGS, NAMES, metrics_file, read_log, read_metrics
 from training_hub.reading.history import History
 from training_hub.reading.record import is_run, load
 from training_hub.store.figure import Figure, figures_by_name
@@ -44,3 +44,21 @@ def source(path: str | os.PathLike[str]) -> Source:
         raise RunNotFoundError(f"{place}: neither a run (run.json, events.jsonl) nor a metrics file ({NAMES}) is there")
     record = load(place)
     return Source(record.path, record.name, record.history, record.manifest.figures)
+
+
+def log_source(file: Path, keys: Sequence[str]) -> Source:
+    """Read a metrics file of any name, rows of JSON.
+
+    Args:
+        file: The file.
+        keys: What it calls its loss, where that is none of the usual names; the first that a row has counts.
+
+    Raises:
+        RunNotFoundError: There is no such file.
+        RunFormatError: It cannot be read.
+    """
+    if not file.is_file():
+        raise RunNotFoundError(f"{file}: there is no such file")
+    if metrics_file(file) and not (keys and file.name in LOGS):
+        return source(file)
+    return Source(file, file.parent.name or file.resolve().parent.name, read_log(file, keys), figures_by_name(()))

@@ -110,6 +110,7 @@ class Feed:
 
     def _begin(self) -> Tracker:
         tracker = self._config.tracker(self._config.settings)
+        tracker.warn = self._warn
         to = self._config.says.partition("=")[2]
         earlier = _remembered(self._memory)
         place = tracker.begin(self._manifest, earlier.get("id") if earlier.get("to") == to else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -86,6 +86,9 @@ class Tracker(ABC):
     def disabled(cls, variables: Mapping[str, str]) -> bool:
         """Whether the tracking system's own variables switch it off."""
         return False
+
+    warn: Callable[[str], None] = staticmethod(lambda message: None)
+    """Tells the user something, from any thread, without ending the tracking; the hub sets it before `begin`."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """Takes values by the names of the tracker's parameters; those that nobody gave are missing."""

@@ -48,7 +48,7 @@ class RankCallbacks:
         self._context = TrainingHubContext(
             output_dir=str(directory.path),
             run_dir=directory.path,
-            control=self._asking,
+            run_control=self._asking,
             can=frozenset(asked["can"]),
             backend=asked["backend"],
             emit=self.events.emit,

@@ -59,6 +59,8 @@ class HubTrainer(Trainer):
         if isinstance(model, PeftModel):
             name_base(model, self.job)
         self.order = EpochOrder(rows.train_count, len(rows.train), args.seed)
+        # transformers adds it by itself within Kubeflow, where the hub tells of the run.
+        args.report_to = [name for name in args.report_to if name != "kubeflow"]
         super().__init__(
             model=model,
             args=args,
