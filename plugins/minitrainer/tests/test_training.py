@@ -107,7 +107,8 @@ def test_the_figures_have_the_hubs_names_and_come_live(trained: tuple[Any, Path]
 
 def test_nothing_of_the_framework_is_left_outside_the_logs(trained: tuple[Any, Path]) -> None:
     _, out = trained
-    assert {path.name for path in out.iterdir()} == {"data", "events.jsonl", "final", "logs", "run.json"}
+    hubs = {"data", "events.jsonl", "final", "hf_format", "logs", "run.json", "training_metrics_0.jsonl"}
+    assert {path.name for path in out.iterdir()} == hubs | {"training_params.json"}
     assert {path.name for path in (out / "data").iterdir()} == {"train.jsonl"}
 
 

@@ -1,5 +1,6 @@
 """How a step's rows are cut into passes, and which logits are made, changes no loss; only what it costs."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training_hub import lora_sft, sft
 from training_hub_trl.passes import cut, parts, tokens_worth_a_pass
@@ -91,11 +92,28 @@ def test_losses_do_not_depend_on_the_tokens_of_a_pass(algorithm, own, job, losse
     assert found[0] == pytest.approx(found[2], abs=1e-5)
 
 
-def test_accuracy_and_entropy_are_those_of_the_trained_tokens(job, events, tmp_path):
+def test_accuracy_and_entropy_are_those_of_the_trained_tokens(job, model, rows, events, masked, tmp_path):
     whole = {**job, "effective_batch_size": 50, "num_epochs": 1, "learning_rate": 1e-9}
     sft(**whole)
     sft(**{**whole, "max_tokens_per_gpu": 4096, "ckpt_output_dir": tmp_path / "two", "nproc_per_node": 2})
-    [one], [two] = events(job["ckpt_output_dir"], "step"), events(tmp_path / "two", "step")
-    assert 0 < one["framework"]["mean_token_accuracy"] < 1
-    for name in ("entropy", "mean_token_accuracy", "num_tokens"):
-        assert two["framework"][name] == pytest.approx(one["framework"][name], rel=1e-5)
+    base, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
+        AutoTokenizer.from_pretrained(model),
+    )
+    likely, targets = [], []
+    for line in rows.read_text().splitlines():
+        tokens, labels = (torch.tensor(part) for part in masked(json.loads(line)["messages"], tokenizer))
+        trained = labels[1:] != -100
+        with torch.no_grad():
+            likely.append(base(tokens[None]).logits[0, :-1][trained].log_softmax(-1))
+        targets.append(labels[1:][trained])
+    found, wanted = torch.cat(likely), torch.cat(targets)
+    expected = {
+        "entropy": float(-(found.exp() * found).sum(-1).mean()),
+        "mean_token_accuracy": float((found.argmax(-1) == wanted).float().mean()),
+    }
+    for out in (job["ckpt_output_dir"], tmp_path / "two"):
+        [step] = events(out, "step")
+        for name, value in expected.items():
+            assert step["framework"][name] == pytest.approx(value, rel=1e-4, abs=1e-6)
+        assert step["framework"]["num_tokens"] == step["tokens"]

@@ -127,7 +127,7 @@ def test_two_processes_and_other_micro_batches_give_the_losses_of_one(trained, l
     name, asked, _ = trained
     train, _ = ALGORITHMS[name]
     alone = losses(asked["ckpt_output_dir"])
-    small = train(**{**asked, "ckpt_output_dir": tmp_path / "small", "max_tokens_per_gpu": 128})
+    train(**{**asked, "ckpt_output_dir": tmp_path / "small", "max_tokens_per_gpu": 128})
     assert losses(tmp_path / "small") == pytest.approx(alone, abs=1e-5)
     train(**{**asked, "ckpt_output_dir": tmp_path / "two", "nproc_per_node": 2, "max_tokens_per_gpu": 256})
     assert losses(tmp_path / "two") == pytest.approx(alone, abs=1e-5)

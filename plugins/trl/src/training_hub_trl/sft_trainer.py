@@ -17,8 +17,9 @@ from training_hub_trl.passes import parts, tokens_worth_a_pass
 from training_hub_trl.router_loss import RouterLoss
 from training_hub_trl.scoring import TrainedPositions
 
-_SUMS = ("tokens", "count", "correct", "entropy")
+_SCORES = ("tokens", "count", "correct", "entropy")
 """Of a step, what `scoring.Scores` says of its passes."""
+_SUMS = (*_SCORES, "balance")
 
 
 class HubSFTTrainer(HubTrainer, SFTTrainer):
@@ -101,7 +102,7 @@ class HubSFTTrainer(HubTrainer, SFTTrainer):
             return found
         # Gradients are averaged over the processes, and the loss is a sum over them.
         balance = self.router_loss.of(inputs, num_items_in_batch) * self.accelerator.num_processes
-        self._note_balance(balance.detach())
+        self._sums["balance"] += float(balance.detach())
         return (found[0] + balance, found[1]) if return_outputs else found + balance
 
     def _own_loss(
@@ -114,7 +115,7 @@ class HubSFTTrainer(HubTrainer, SFTTrainer):
         # What follows a row changes nothing in it: without a mask attention is quicker.
         found = self._positions.score(model, given if mask is None or self.cuts else inputs)
         tokens = inputs["input_ids"].numel() if mask is None else int(mask.sum())
-        for name, value in zip(_SUMS, (tokens, found.count, found.correct, found.entropy), strict=True):
+        for name, value in zip(_SCORES, (tokens, found.count, found.correct, found.entropy), strict=True):
             self._sums[name] += value
         if num_items_in_batch is None:
             return found.loss / max(1, found.count)
@@ -123,24 +124,25 @@ class HubSFTTrainer(HubTrainer, SFTTrainer):
         return found.loss / share
 
     def _tell_sums(self, mode: str) -> None:
-        """Log accuracy and entropy of a step under TRL's names: over its trained tokens, of all processes."""
-        if self._positions is None:
+        """Log figures of a step under TRL's names: of its trained tokens, over all processes."""
+        if self._positions is None and self.router_loss is None:
             return
         sums = torch.tensor([self._sums[name] for name in _SUMS])
         self._sums = dict.fromkeys(_SUMS, 0.0)
-        if self.accelerator.num_processes > 1:
+        processes = self.accelerator.num_processes
+        if processes > 1:
             sums = self.accelerator.reduce(sums.to(self.args.device)).cpu()
-        tokens, count, correct, entropy = sums.tolist()
+        tokens, count, correct, entropy, balance = sums.tolist()
+        if self.router_loss is not None and mode == "train":
+            # TRL takes a mean over batches, and this is a sum.
+            self._metrics[mode]["aux_loss"].append(balance / processes * self.current_gradient_accumulation_steps)
+        if self._positions is None:
+            return
         self._metrics[mode]["entropy"].append(entropy / max(1.0, count))
         self._metrics[mode]["mean_token_accuracy"].append(correct / max(1.0, count))
         if mode == "train":
             self._total_train_tokens += int(tokens)
         self._metrics[mode]["num_tokens"] = [self._total_train_tokens]
-
-    def _note_balance(self, balance: torch.Tensor) -> None:
-        """Keep the weighted balance for the log, where TRL takes a mean over forward passes and this is a sum."""
-        passes = self.current_gradient_accumulation_steps
-        self._metrics["train"]["aux_loss"].append(self.accelerator.gather(balance).mean().item() * passes)
 
     def prediction_step(
         self,
