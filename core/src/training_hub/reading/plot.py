@@ -44,7 +44,7 @@ class Written:
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    class LossPlot(Written, Figure):
+    class LossPlot(Written, Figure):  # type: ignore[misc, unused-ignore]
         """A figure of matplotlib, to go on with, that stands for the path of its file wherever one is taken."""
 
 
