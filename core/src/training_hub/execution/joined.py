@@ -102,12 +102,13 @@ def join(meeting: Meeting, algorithm: str) -> TrainingResult:
         SystemExit: SIGTERM came; the run was stopped with a checkpoint.
     """
     joining = _Joining(meeting)
+    # Until there is a run, a signal ends this process as it ends any.
+    meeting.gather()
+    joining.check_calls(algorithm)
+    while (work := joining.work()) is None and joining.end() is None:
+        joining.look()
+        time.sleep(POLL)
     with SignalHandler(joining, can_stop=True):
-        meeting.gather()
-        joining.check_calls(algorithm)
-        while (work := joining.work()) is None and joining.end() is None:
-            joining.look()
-            time.sleep(POLL)
         if work:
             # Why it fails, the process that conducts finds out for all.
             with suppress(TrainingHubError):
