@@ -63,7 +63,7 @@ def test_required_and_optional_parameters_are_told_apart():
     assert OSFTAlgorithm(backend).get_required_params()["unfreeze_rank_ratio"] is float
     assert SFTAlgorithm(backend).get_optional_params()["num_epochs"] is int
     both = LoRASFTAlgorithm(backend).get_required_params() | LoRASFTAlgorithm(backend).get_optional_params()
-    of_trackers = [name for tracker in builtin_trackers() for name in tracker.variables]
+    of_trackers = [name for tracker in builtin_trackers() for name in tracker.parameters.__annotations__]
     assert both.keys() == {*typing.get_type_hints(LoRAParameters), *of_trackers}
 
 

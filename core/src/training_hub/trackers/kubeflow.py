@@ -43,8 +43,9 @@ class Kubeflow(Tracker):
     name: ClassVar[str] = "kubeflow"
     title: ClassVar[str] = "Kubeflow Trainer"
     parameters: ClassVar[type] = KubeflowParameters
-    switch: ClassVar[str] = "url"
-    variables: ClassVar[Mapping[str, str]] = {"url": URL, "certificate": CERTIFICATE, "token": TOKEN}
+    # No parameter asks for it: each variable has its own name.
+    switch: ClassVar[str] = URL
+    variables: ClassVar[Mapping[str, str]] = {name: name for name in (URL, CERTIFICATE, TOKEN)}
 
     interval: ClassVar[float] = 5.0
     """Least seconds between two requests."""
@@ -55,14 +56,13 @@ class Kubeflow(Tracker):
 
     @classmethod
     def problem(cls, settings: Mapping[str, Any]) -> str | None:
-        if not settings["url"].startswith("https://"):
+        if not settings[URL].startswith("https://"):
             return f"{URL} has to begin with https://: a token goes with each request"
-        for name in ("certificate", "token"):
-            variable = cls.variables[name]
-            if not settings.get(name):
-                return f"{variable} is not set: it names the file of the {name}"
-            if not Path(settings[name]).is_file():
-                return f"{variable}={settings[name]}: there is no such file"
+        for variable, meaning in ((CERTIFICATE, "certificate"), (TOKEN, "token")):
+            if not settings.get(variable):
+                return f"{variable} is not set: it names the file of the {meaning}"
+            if not Path(settings[variable]).is_file():
+                return f"{variable}={settings[variable]}: there is no such file"
         return None
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Kubeflow(Tracker):
         self._metrics: dict[str, str] = {}
 
     def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> TrackedRun:
-        url = self.settings["url"]
+        url = self.settings[URL]
         self._sender = _Sender(self._post, self.interval, self._failed)
         self._told: set[str] = set()
         return TrackedRun(url, url)
@@ -118,12 +118,12 @@ class Kubeflow(Tracker):
         token = ""
         try:
             # Both files are replaced from time to time.
-            token = Path(self.settings["token"]).read_text(encoding="utf-8").strip()
+            token = Path(self.settings[TOKEN]).read_text(encoding="utf-8").strip()
             if not token:
                 raise ConnectionError(f"{TOKEN}={self.settings['token']}: the file is empty")
-            secured = ssl.create_default_context(cafile=self.settings["certificate"])
+            secured = ssl.create_default_context(cafile=self.settings[CERTIFICATE])
             request = urllib.request.Request(  # noqa: S310 - https alone: see `problem`
-                self.settings["url"],
+                self.settings[URL],
                 json.dumps({"trainerStatus": state}).encode(),
                 {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             )

@@ -88,10 +88,8 @@ def _common(plan: BatchPlan, devices: Devices) -> dict[str, Rule]:
             note=f"{plan.micro_batch_size} rows x {plan.gradient_accumulation_steps} forward passes x "
             f"{plan.world_size} processes = {plan.effective_batch_size}",
         ),
-        "max_tokens_per_gpu": exact(
-            "SFTConfig.per_device_train_batch_size",
-            lambda p: plan.micro_batch_size,
-            note="a process' rows of a step, cut by length into passes of at most so many tokens",
+        "max_tokens_per_gpu": by_hub(
+            "a process' rows of a step are cut by length into passes of at most so many tokens"
         ),
         "learning_rate": exact("SFTConfig.learning_rate"),
         "lr_scheduler": exact("SFTConfig.lr_scheduler_type", refuse=_falls_by_no_validation),

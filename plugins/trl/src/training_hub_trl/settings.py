@@ -27,6 +27,16 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
             if "per_device_eval_batch_size" in parameters
             else {"SFTConfig.per_device_eval_batch_size": (1 if packing else plan.micro_batch_size, "as in training")}
         ),
+        **(
+            {}
+            if "micro_batch_size" in parameters
+            else {
+                "SFTConfig.per_device_train_batch_size": (
+                    plan.micro_batch_size,
+                    "a process' rows of a step: the hub cuts them by max_tokens_per_gpu",
+                )
+            }
+        ),
         **of_the_model(parameters, devices),
         **of_any_trainer(parameters, devices),
         "SFTConfig.max_length": (
