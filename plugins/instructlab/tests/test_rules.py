@@ -181,7 +181,6 @@ def test_the_schedulers_are_those_of_the_script() -> None:
         ({"lr_scheduler": "inverse_sqrt"}, "the framework knows linear, cosine"),
         ({"lr_scheduler_kwargs": {"num_cycles": 2}}, "no further arguments"),
         ({"use_liger": True}, "Liger's kernels need a GPU"),
-        ({"max_batch_len": 100}, "set from max_tokens_per_gpu; give max_tokens_per_gpu instead"),
         (
             {"adamw_betas": [0.9, 0.99]},
             "adamw_betas: the instructlab-training backend cannot honour it: give beta1 and beta2 instead",
@@ -197,7 +196,6 @@ def test_the_schedulers_are_those_of_the_script() -> None:
         ({"deepspeed_options": {"save_samples": "x"}}, "deepspeed_options: save_samples: expected a whole number; got"),
         ({"custom_optimization_flg": True}, "neither a parameter of sft nor an argument"),
         ({"accelerate_full_state": True}, "did you mean 'accelerate_full_state_at_epoch'?"),
-        ({"on_demand_checkpointing": True}, "when SIGTERM, SIGINT or a callback asks for it"),
         ({"resume_from_checkpoint": "out"}, "cannot honour it: give resume instead"),
         ({"chat_tmpl_path": "x.py"}, "chat_template.jinja"),
         ({"lora": {"rank": 4}}, "adapters are trained by lora_sft"),

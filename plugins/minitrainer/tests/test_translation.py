@@ -151,7 +151,6 @@ def test_what_only_one_algorithm_has() -> None:
         ({"lr_scheduler": "reduce_lr_on_plateau"}, "lr_scheduler.*never tells its scheduler a loss"),
         ({"fsdp_options": {"sharding_strategy": "NO_SHARD"}}, "fsdp_options.*give FULL_SHARD"),
         ({"fsdp_options": {"cpu_offload_params": True}}, "fsdp_options.*leave cpu_offload_params out"),
-        ({"on_demand_checkpointing": True}, "on_demand_checkpointing: .*SIGTERM and SIGINT save a state"),
         ({"resume_from_full_state_checkpoint": "s"}, "resume_from_full_state_checkpoint: .*give resume instead"),
         ({"resume": True, "nnodes": 2, "master_addr": "a"}, "resume=True.*checkpoints hold the model alone"),
         ({"max_step": 4}, r"max_step: neither a parameter of sft.*did you mean 'max_steps'"),

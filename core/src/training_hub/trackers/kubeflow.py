@@ -120,7 +120,7 @@ class Kubeflow(Tracker):
             # Both files are replaced from time to time.
             token = Path(self.settings[TOKEN]).read_text(encoding="utf-8").strip()
             if not token:
-                raise ConnectionError(f"{TOKEN}={self.settings['token']}: the file is empty")
+                raise ConnectionError(f"{TOKEN}={self.settings[TOKEN]}: the file is empty")
             secured = ssl.create_default_context(cafile=self.settings[CERTIFICATE])
             request = urllib.request.Request(  # noqa: S310 - https alone: see `problem`
                 self.settings[URL],
