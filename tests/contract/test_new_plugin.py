@@ -86,4 +86,4 @@ for event in read_events(place / "out" / "events.jsonl"):
     told = [line for line in ended.stdout.splitlines() if line.partition(" ")[0] in ("eval", "save", "warning")]
     assert told == ["eval 3", "save 3", "save 4", "eval 6", "save 6", "save 8", "save 8"]
     kept = sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir() and path.name != "logs")
-    assert kept == ["checkpoint-3", "checkpoint-4", "checkpoint-6", "checkpoint-8", "final"]
+    assert kept == ["checkpoint-3", "checkpoint-4", "checkpoint-6", "checkpoint-8", "final", "hf_format"]
