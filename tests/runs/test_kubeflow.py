@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import ssl
@@ -33,6 +34,11 @@ class Controller:
         self.answers: Callable[[int], int] = lambda number: 200
         """The status of each request, by its number."""
         self.delay = 0.0
+        self.message: Callable[[int], str] = lambda number: "as the test wants"
+        self.broken: Callable[[int], bool] = lambda number: False
+        """Whether the connection ends instead of an answer's beginning."""
+        self.stalls: Callable[[int], bool] = lambda number: False
+        """Whether an answer's text is left out until the other side has gone."""
         self.taken = threading.Event()
         authority = trustme.CA()
         self.certificate, self.token = place / "ca.pem", place / "token"
@@ -55,7 +61,11 @@ class Controller:
                 controller.times.append(time.monotonic())
                 time.sleep(controller.delay)
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                status, message = controller.answers(len(controller.times)), "as the test wants"
+                number = len(controller.times)
+                if controller.broken(number):
+                    self.wfile.write(b"no answer\r\n\r\n")
+                    return
+                status, message = controller.answers(number), controller.message(number)
                 if status == 200:
                     status, message = checked(body, self.headers)
                 if status == 200:
@@ -66,6 +76,11 @@ class Controller:
                 if status == 302:
                     self.send_header("Location", controller.url)
                 self.end_headers()
+                if controller.stalls(number):
+                    self.connection.settimeout(10)
+                    with contextlib.suppress(OSError):
+                        self.rfile.read(1)
+                    return
                 self.wfile.write(json.dumps({"kind": "Status", "message": message}).encode())
 
             def log_message(self, *args: Any) -> None:
@@ -256,3 +271,68 @@ def test_a_run_that_goes_on_begins_where_it_was(job: dict[str, Any], controller:
     sft(**job, resume=True)
     assert controller.states[0]["progressPercentage"] >= 50
     assert controller.states[-1]["progressPercentage"] == 100
+
+
+def test_an_answer_that_breaks_off_ends_no_progress(job: dict[str, Any], controller: Controller) -> None:
+    controller.broken = lambda number: number <= 2
+    assert sft(**job).state == "completed"
+    assert controller.states[-1]["progressPercentage"] == 100
+
+
+def test_a_refusal_whose_message_never_comes_ends_no_progress(
+    job: dict[str, Any], controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kubeflow, "timeout", 0.3)
+    controller.answers = lambda number: 500 if number == 1 else 200
+    controller.stalls = lambda number: number == 1
+    assert sft(**job).state == "completed"
+    assert controller.states[-1]["progressPercentage"] == 100
+
+
+def test_a_reason_in_ever_other_words_is_told_once(job: dict[str, Any], controller: Controller) -> None:
+    controller.answers = lambda number: 500 if number <= 4 else 200
+    controller.message = lambda number: f"request {number} has failed"
+    sft(**job)
+    assert len(warnings(job)) == 1
+
+
+@pytest.mark.parametrize("token", ["first-line\nsecond-line", "two-part secret-token", "caf\u00e9"])
+def test_a_file_that_holds_no_token_is_told_without_what_it_holds(
+    job: dict[str, Any], controller: Controller, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setattr(Kubeflow, "patience", 0.3)
+    controller.token.write_text(token, encoding="utf-8")
+    sft(**job)
+    said = (job["ckpt_output_dir"] / "events.jsonl").read_text()
+    assert "holds something else than one token" in said
+    assert not any(word in said for word in (*token.split(), "Bearer"))
+
+
+def test_a_token_that_the_server_repeats_is_not_shown_in_part_either(
+    job: dict[str, Any], controller: Controller
+) -> None:
+    controller.token.write_text("secret" * 60)
+    controller.answers = lambda number: 403 if number == 1 else 200
+    controller.message = lambda number: f"no such token: {'secret' * 60}"
+    sft(**job)
+    [warned] = warnings(job)
+    assert "no such token: ***" in warned and "secret" not in warned
+
+
+def test_of_many_figures_those_of_every_run_are_kept_and_the_request_is_small_enough() -> None:
+    from training_hub.trackers.kubeflow import METRICS, _metrics
+
+    of_framework = {f"framework/🍕{number}".ljust(50, "🍕"): 1.0 for number in range(300)}
+    found = [metric["name"] for metric in _metrics(of_framework | {"own": 1.0, "validation_loss": 2.0, "loss": 3.0})]
+    assert found[:3] == ["loss", "validation_loss", "own"]
+    assert len(json.dumps(_metrics(of_framework))) < 60 * 1024
+    assert len(_metrics({f"a{number}": 1.0 for number in range(300)})) == METRICS
+
+
+def test_a_figure_that_is_no_number_any_more_does_not_stand_as_it_was() -> None:
+    kubeflow = Kubeflow({})
+    sent: list[Any] = []
+    kubeflow._sender = type("Sender", (), {"send": lambda self, state: sent.append(state)})()  # type: ignore[assignment]
+    for loss in (1.0, float("nan")):
+        kubeflow.receive([{"event": "step", "step": 1, "max_steps": 4, "loss": loss}])
+    assert values(sent[0]) == {"loss": 1.0} and values(sent[1]) == {}

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,15 +23,30 @@ from typing_extensions import TypedDict
 
 from training_hub.reading.figures import Pace
 from training_hub.store.events import Event, resumed_from, whole
+from training_hub.store.redaction import without_credentials
 from training_hub.trackers import payload
 from training_hub.trackers.tracker import TrackedRun, Tracker, TrackerOutcome
 
 URL, CERTIFICATE, TOKEN = (f"KUBEFLOW_TRAINER_SERVER_{name}" for name in ("URL", "CA_CERT", "TOKEN"))
 METRICS, LENGTH = 256, 64
 """Most metrics of a state, and most characters of a name or a value."""
+_ROOM = 60 * 1024
+"""Bytes for the metrics of a request, which has to be smaller than 64 KiB."""
 _LARGEST = 2**31 - 1
 _SAID = 200
 """Characters of a server's answer in a warning."""
+
+
+_SHARED = tuple(name for names in payload.FIGURES.values() for name in names)
+
+
+class NotTakenError(Exception):
+    """The controller has not taken a state; the message says why, without the token."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """The same for every failure of one reason, whatever its words."""
 
 
 class KubeflowParameters(TypedDict, total=False):
@@ -70,10 +86,10 @@ class Kubeflow(Tracker):
         self._pace = Pace()
         self._percent: int | None = None
         self._left: float | None = None
-        self._metrics: dict[str, str] = {}
+        self._figures: dict[str, float] = {}
 
     def begin(self, manifest: Mapping[str, Any], earlier: str | None) -> TrackedRun:
-        url = self.settings[URL]
+        url = without_credentials(self.settings[URL])
         self._sender = _Sender(self._post, self.interval, self._failed)
         self._told: set[str] = set()
         return TrackedRun(url, url)
@@ -86,7 +102,7 @@ class Kubeflow(Tracker):
                 self._percent = _percent(whole(event, "step") or 0, whole(event, "max_steps"))
                 self._left = self._pace.seconds_left(event)
             if found := payload.measured(event):
-                self._metrics |= {name: f"{value:.6g}" for name, value in found[1].items() if math.isfinite(value)}
+                self._figures |= found[1]
         self._sender.send(self._state())
 
     def end(self, outcome: TrackerOutcome) -> None:
@@ -98,9 +114,7 @@ class Kubeflow(Tracker):
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = {
-            "metrics": [
-                {"name": name, "value": value} for name, value in self._metrics.items() if 0 < len(name) <= LENGTH
-            ][:METRICS],
+            "metrics": _metrics(self._figures),
             "lastUpdatedTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         if self._percent is not None:
@@ -113,14 +127,12 @@ class Kubeflow(Tracker):
         """Send a state.
 
         Raises:
-            ConnectionError: It was not taken; the message says why, without the token.
+            NotTakenError: It was not taken.
         """
         token = ""
         try:
             # Both files are replaced from time to time.
-            token = Path(self.settings[TOKEN]).read_text(encoding="utf-8").strip()
-            if not token:
-                raise ConnectionError(f"{TOKEN}={self.settings[TOKEN]}: the file is empty")
+            token = _token(Path(self.settings[TOKEN]))
             secured = ssl.create_default_context(cafile=self.settings[CERTIFICATE])
             request = urllib.request.Request(  # noqa: S310 - https alone: see `problem`
                 self.settings[URL],
@@ -128,15 +140,14 @@ class Kubeflow(Tracker):
                 {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             )
             opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=secured), _NoRedirect())
-            with opener.open(request, timeout=self.timeout) as answer:
-                answer.read()
-        except (OSError, ValueError) as error:
-            said = _reason(error, self.timeout)
-            raise ConnectionError(said.replace(token, "***") if token else said) from None
+            # The status says whether it was taken; what follows may be cut off.
+            opener.open(request, timeout=self.timeout).close()
+        except (OSError, ValueError, HTTPException) as error:
+            raise _reason(error, self.timeout, token) from None
 
-    def _failed(self, reason: str) -> None:
-        if reason not in self._told:
-            self._told.add(reason)
+    def _failed(self, reason: NotTakenError) -> None:
+        if reason.kind not in self._told:
+            self._told.add(reason.kind)
             self.warn(f"{self.title} did not take the state of this run, which is sent again: {reason}")
 
 
@@ -144,7 +155,7 @@ class _Sender:
     """Sends the newest state from a thread of its own, one at a time, until it is taken."""
 
     def __init__(
-        self, post: Callable[[Mapping[str, Any]], None], interval: float, failed: Callable[[str], None]
+        self, post: Callable[[Mapping[str, Any]], None], interval: float, failed: Callable[[NotTakenError], None]
     ) -> None:
         self._post = post
         self._interval = interval
@@ -179,8 +190,8 @@ class _Sender:
             assert state is not None
             try:
                 self._post(state)
-            except ConnectionError as error:
-                self._failed(str(error))
+            except NotTakenError as error:
+                self._failed(error)
             else:
                 with self._changed:
                     # A newer one has come meanwhile.
@@ -203,15 +214,56 @@ def _percent(step: int, most: int | None) -> int | None:
     return min(99, step * 100 // most) if most else None
 
 
-def _reason(error: Exception, timeout: float) -> str:
+def _metrics(figures: Mapping[str, float]) -> list[dict[str, str]]:
+    """Finite figures, as many as are taken: first those of every run, then an algorithm's, then the framework's."""
+    found: list[dict[str, str]] = []
+    room = _ROOM
+    for name in sorted(figures, key=_rank):
+        metric = {"name": name, "value": f"{figures[name]:.6g}"}
+        if not (math.isfinite(figures[name]) and 0 < len(name) <= LENGTH):
+            continue
+        room -= len(json.dumps(metric)) + 2
+        if room < 0 or len(found) == METRICS:
+            break
+        found.append(metric)
+    return found
+
+
+def _rank(name: str) -> tuple[int, str]:
+    if name in _SHARED:
+        return _SHARED.index(name), name
+    return len(_SHARED) + name.startswith(f"{payload.FRAMEWORK}/"), name
+
+
+def _token(path: Path) -> str:
+    """What a file holds, if it can be a token: what refuses another header quotes it."""
+    found = path.read_bytes().decode("ascii", errors="replace").strip()
+    if not found:
+        raise NotTakenError("token", f"{TOKEN}={path}: the file is empty")
+    if not found.isascii() or not found.isprintable() or " " in found:
+        raise NotTakenError("token", f"{TOKEN}={path}: the file holds something else than one token")
+    return found
+
+
+def _reason(error: Exception, timeout: float, token: str) -> NotTakenError:
     if isinstance(error, urllib.error.HTTPError):
-        said = error.read(10_000).decode("utf-8", errors="replace")
-        with suppress(ValueError, KeyError, TypeError):
+        said = ""
+        with suppress(OSError, ValueError, HTTPException), error:
+            said = error.read(10_000).decode("utf-8", errors="replace")
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             said = str(json.loads(said)["message"])
-        return f"{error.code} {error.reason}: {' '.join(said.split())[:_SAID]}"
+        # A part of a token is one, too: it goes before the rest is cut.
+        said = " ".join(said.replace(token, "***").split())[:_SAID]
+        return NotTakenError(
+            str(error.code), f"{error.code} {error.reason.replace(token, '***')}{said and f': {said}'}"
+        )
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    kind = type(cause).__name__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate does not fit {CERTIFICATE}: {cause.verify_message}"
+        return NotTakenError(kind, f"its certificate does not fit {CERTIFICATE}: {cause.verify_message}")
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, TimeoutError):
-        return f"{CERTIFICATE}, or its connection: {cause.reason or cause}"
-    return f"no answer within {timeout:g} seconds" if isinstance(cause, TimeoutError) else str(cause)
+        return NotTakenError(kind, f"{CERTIFICATE}, or its connection: {cause.reason or cause}")
+    if isinstance(cause, TimeoutError):
+        return NotTakenError(kind, f"no answer within {timeout:g} seconds")
+    said = " ".join((str(cause).replace(token, "***") if token else str(cause)).split())
+    return NotTakenError(kind, f"{kind}: {said}" if isinstance(cause, HTTPException) else said)
