@@ -10,7 +10,7 @@ Those of a class with `run_on_all_ranks = True` run instead in every process tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -126,11 +126,11 @@ class TrainingHubContext:
         Raises:
             CallbackError: The backend cannot do it.
         """
-        flags = replace(self.control)
+        save, stop = self.control.should_save, self.control.should_training_stop
         self.control.should_save = self.control.should_training_stop = False
-        if flags.should_save:
+        if save:
             self.save()
-        if flags.should_training_stop:
+        if stop:
             self.stop()
 
 

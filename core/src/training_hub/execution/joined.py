@@ -7,8 +7,8 @@ they are told, and give their caller what came of the run, as the first one does
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,7 @@ def placed(parameters: Parameters, ranks: Ranks) -> Parameters:
     started = {"nproc_per_node": ranks.local_world_size, "nnodes": ranks.nodes, "node_rank": ranks.node_rank}
     for name, value in started.items():
         asked = parameters.get(name)
-        by_call = parameters.given(name) and not parameters.origin[name].startswith("environment")
-        if by_call and not isinstance(asked, str) and asked != value:
+        if parameters.chosen(name) and not isinstance(asked, str) and asked != value:
             raise ParameterError(
                 f"{name}={asked}{parameters.source(name)}: {ranks.launcher} has started this script with {name}={value}"
                 f"; leave it out, or start the script once with python"
@@ -48,34 +47,30 @@ def placed(parameters: Parameters, ranks: Ranks) -> Parameters:
     return replace(parameters, resolved={**parameters.resolved, **found}, origin={**parameters.origin, **origin})
 
 
-@contextmanager
-def conducted(meeting: Meeting, algorithm: str) -> Iterator[Callable[[TrainingResult], None]]:
-    """While the block runs, this process conducts; the others are told of its end.
-
-    Gives the function that takes the result.
+def conduct(meeting: Meeting, algorithm: str, run: Callable[[], TrainingResult]) -> TrainingResult:
+    """Carry a run through, by `run`, and tell the others of its end.
 
     Raises:
         RankGoneError: Another process has ended, or does not come.
     """
-    ranks = meeting.ranks
-    told: dict[str, Any] = {}
-
-    def take(result: TrainingResult) -> None:
-        told.update({name: result[name] for name in ("checkpoint", "merged_checkpoint", "metrics", "backend")})
-        told.update(run_dir=result.run_dir, state=result.state)
-
     try:
-        meeting.tell(f"algorithm/{ranks.node_rank}", algorithm)
+        meeting.tell(f"algorithm/{meeting.ranks.node_rank}", algorithm)
         meeting.gather()
-        yield take
-        _tell_end(meeting, {"result": told})
+        result = run()
     except Terminated as ended:
-        take(ended.result)
-        _tell_end(meeting, {"result": told, "terminated": True})
+        _tell_end(meeting, {"result": _told(ended.result), "terminated": True})
         raise
     except BaseException as error:
         _tell_end(meeting, {"error": type(error).__name__, "message": str(error)})
         raise
+    _tell_end(meeting, {"result": _told(result)})
+    return result
+
+
+def _told(result: TrainingResult) -> dict[str, Any]:
+    """What of a result is no live object."""
+    names = ("checkpoint", "merged_checkpoint", "metrics", "backend", "run_dir", "state")
+    return {name: result[name] for name in names}
 
 
 def _tell_end(meeting: Meeting, end: dict[str, Any]) -> None:
@@ -158,15 +153,17 @@ class _Joining:
         found: dict[str, Any] | None = self.meeting.told(f"end_of_run/{self._node}")
         return found
 
-    def look(self) -> None:
-        """Look, now and then, whether those that it waits for still live.
+    def look(self) -> bool:
+        """Look, now and then, whether those that it waits for still live; whether it was time to.
 
         Raises:
             RankGoneError: They do not.
         """
-        if (now := time.monotonic()) >= self._next:
-            self._next = now + LOOK_SECONDS
-            self.meeting.check_alive({0, self.conductor})
+        if (now := time.monotonic()) < self._next:
+            return False
+        self._next = now + LOOK_SECONDS
+        self.meeting.check_alive({0, self.conductor})
+        return True
 
     def look_after_run(self) -> None:
         """The same while its own process of the run works, which ends where the run has.
@@ -174,9 +171,7 @@ class _Joining:
         Raises:
             EndedElsewhereError: It has, by a failure.
         """
-        looks = time.monotonic() >= self._next
-        self.look()
-        if looks and "error" in (self.end() or {}):
+        if self.look() and "error" in (self.end() or {}):
             raise EndedElsewhereError
 
 

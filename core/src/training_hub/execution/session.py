@@ -26,7 +26,7 @@ from training_hub.execution.callback_failures import CallbackFailures
 from training_hub.execution.checkpoint_links import CheckpointLinks
 from training_hub.execution.dispatch import Dispatcher
 from training_hub.execution.from_ranks import FromRanks
-from training_hub.execution.joined import conducted, join, placed
+from training_hub.execution.joined import conduct, join, placed
 from training_hub.execution.manifest import manifest
 from training_hub.execution.metrics_files import MetricsFiles
 from training_hub.execution.rank_callbacks import for_ranks
@@ -72,10 +72,7 @@ def _recorded(backend: FrameworkBackend, parameters: Parameters) -> TrainingResu
     met = meeting(here)
     if not here.conducts:
         return join(met, parameters.algorithm)
-    with conducted(met, parameters.algorithm) as take:
-        result = _conducted(backend, placed(parameters, here), met)
-        take(result)
-        return result
+    return conduct(met, parameters.algorithm, lambda: _conducted(backend, placed(parameters, here), met))
 
 
 def _conducted(backend: FrameworkBackend, parameters: Parameters, met: Meeting | None = None) -> TrainingResult:

@@ -50,10 +50,11 @@ class JoinedLauncher:
         while (port := meeting.told("port")) is None:
             meeting.check_alive([0])
             time.sleep(POLL)
+        log = (logs / "processes.log").absolute()
         work = {
             "command": [plan.interpreter, "-m", plan.module, *map(os.path.abspath, arguments)],
             "environment": {**plan.environment, CALLER: str(os.getpid())},
-            "log": str((logs / "processes.log").absolute()),
+            "log": str(log),
             "port": port,
         }
         meeting.tell(f"work/{ranks.node_rank}", work)
@@ -66,19 +67,18 @@ class JoinedLauncher:
                 looks.ask(self.control.stop_asked)
             looks()
 
-        start(work, meeting, look, self._gather_ends)
+        start(work, meeting, look, lambda code: self._gather_ends(log))
 
-    def _gather_ends(self, code: int) -> None:
+    def _gather_ends(self, log: Path) -> None:
         """Wait a while for the ends of the others, and write all down as torchrun does."""
-        meeting, ranks = self.meeting, self.meeting.ranks
+        meeting, size = self.meeting, self.meeting.ranks.world_size
         until = time.monotonic() + OTHERS_SECONDS
         found: dict[int, ProcessEnd] = {}
-        while len(found) < ranks.world_size and time.monotonic() < until:
-            for rank in range(ranks.world_size):
+        while len(found) < size and time.monotonic() < until:
+            for rank in range(size):
                 if rank not in found and (told := meeting.told(f"end/{rank}")):
                     found[rank] = ProcessEnd(**told)
             time.sleep(POLL)
-        log = Path(meeting.told(f"work/{ranks.node_rank}")["log"])
         write_ends(ends_file(log), sorted(found.values(), key=lambda end: end.time))
 
 

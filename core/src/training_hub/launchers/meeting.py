@@ -9,11 +9,9 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import closing
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -224,6 +222,6 @@ def _gone(ranks: Ranks) -> RankGoneError:
 
 def free_port() -> int:
     """A port of this machine that nobody listens on."""
-    with closing(socket.socket()) as found:
-        found.bind(("", 0))
-        return int(found.getsockname()[1])
+    from torch.distributed.elastic.utils.distributed import get_free_port
+
+    return int(get_free_port())

@@ -57,14 +57,10 @@ def rendezvous(parameters: Parameters) -> dict[str, str]:
         # The backend c10d would number the nodes by their addresses, whatever node_rank says.
         options = {"rdzv-backend": "static", "rdzv-endpoint": parameters["rdzv_endpoint"]}
         return options | ({"rdzv-id": str(parameters["rdzv_id"])} if parameters["rdzv_id"] is not None else {})
-    if parameters["nnodes"] > 1 or _is_asked_for(parameters, "master_addr"):
+    # One that a scheduler has set belongs to every job, also to one that needs no rendezvous.
+    if parameters["nnodes"] > 1 or parameters.chosen("master_addr"):
         return {
             "master-addr": parameters["master_addr"] or "127.0.0.1",
             "master-port": str(parameters["master_port"] or 29500),
         }
     return {}
-
-
-def _is_asked_for(parameters: Parameters, name: str) -> bool:
-    """Whether a person gave it: a scheduler sets it for every job, also for one that needs no rendezvous."""
-    return parameters.given(name) and not parameters.origin[name].startswith("environment")

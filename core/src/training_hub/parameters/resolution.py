@@ -79,6 +79,10 @@ class Parameters(Mapping[str, Any]):
         """Whether the value is somebody's choice rather than the default."""
         return self.origin.get(name, DEFAULT) != DEFAULT
 
+    def chosen(self, name: str) -> bool:
+        """Whether a person gave it: a scheduler sets variables for every job, whatever it is."""
+        return self.given(name) and not self.origin[name].startswith("environment")
+
     def source(self, name: str) -> str:
         """For messages: ` (from file run.yaml:3)`, or nothing where the call itself says it."""
         return _source(self.origin.get(name, CALL))

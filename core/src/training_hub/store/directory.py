@@ -124,22 +124,21 @@ class RunDirectory:
 
     def _own(self) -> Iterator[Path]:
         yield from self._matching(OURS)
-        yield from self._links()
+        links, place = self.links(), self.path / LINKED
+        yield from (link for link in links if link.parent == self.path)
+        # Where somebody else has put something there, it is theirs.
+        if (inside := [link for link in links if link.parent == place]) and len(inside) == len(list(place.iterdir())):
+            yield place
 
     def _foreign(self) -> Iterator[Path]:
-        links = set(self._links())
-        return (path for path in self._matching(FOREIGN) if path not in links)
+        own = set(self._own())
+        return (path for path in self._matching(FOREIGN) if path not in own)
 
     def links(self) -> list[Path]:
         """All links to what is trained here; see `execution.checkpoint_links`."""
         entries = sorted(self.path.iterdir()) if self.path.is_dir() else []
-        inside = self.path.glob(f"{LINKED}/*")
+        inside = [] if (self.path / LINKED).is_symlink() else sorted(self.path.glob(f"{LINKED}/*"))
         return [*filter(_is_link, entries), *(path for path in inside if _is_link(path, "../"))]
-
-    def _links(self) -> list[Path]:
-        """Those of the directory itself, and the directory that holds nothing but such links."""
-        entries = sorted(self.path.iterdir()) if self.path.is_dir() else []
-        return [path for path in entries if _is_link(path) or (path.name == LINKED and _holds_links(path))]
 
     def _matching(self, patterns: tuple[str, ...]) -> Iterator[Path]:
         for pattern in patterns:
@@ -302,11 +301,6 @@ def _remove(path: Path) -> None:
 def _is_link(path: Path, up: str = "") -> bool:
     """Whether it is a link to what is trained in its directory, or in the one above."""
     return path.is_symlink() and str(path.readlink()).startswith((f"{up}final", f"{up}checkpoint-"))
-
-
-def _holds_links(path: Path) -> bool:
-    entries = list(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
-    return bool(entries) and all(_is_link(entry, "../") for entry in entries)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -7,22 +7,21 @@ from typing import Any
 
 import torch
 
-_LAYER_SECONDS = {"cpu": 1e-3}
+_LAYER_SECONDS = 1e-3
 """What a layer's forward and backward pass cost however few tokens there are: the framework's own work."""
-_OPERATIONS_A_SECOND = {"cpu": 4e10}
-"""Of one process. Both are orders of magnitude, which only weigh padding against passes."""
-_ON_A_GPU = 1e-3, 1e14
+_ON_A_CPU, _ON_A_GPU = 4e10, 1e14
+"""Operations a second of one process. All are orders of magnitude, which only weigh padding against passes."""
 
 
 def tokens_worth_a_pass(model: Any, device: torch.device) -> int:
     """Tokens that are computed in the time that a further forward and backward pass costs, however short it is."""
     config = model.config.get_text_config()
-    seconds = _LAYER_SECONDS.get(device.type, _ON_A_GPU[0]) * getattr(config, "num_hidden_layers", 1)
+    seconds = _LAYER_SECONDS * getattr(config, "num_hidden_layers", 1)
     head = model.get_output_embeddings()
     unused = 0 if head is None else head.weight.numel()
     weights = max(1, sum(weight.numel() for weight in model.parameters()) - unused)
     # Two operations a weight forward, four backward.
-    return int(seconds * _OPERATIONS_A_SECOND.get(device.type, _ON_A_GPU[1]) / (6 * weights))
+    return int(seconds * (_ON_A_CPU if device.type == "cpu" else _ON_A_GPU) / (6 * weights))
 
 
 def cut(lengths: Sequence[int], *, limit: int, worth: int) -> list[list[int]]:

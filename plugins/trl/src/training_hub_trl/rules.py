@@ -52,10 +52,19 @@ def rules(
             return table | lora_rules.rules(plan, devices, sources)
 
 
+def packs(parameters: Parameters) -> bool:
+    """Whether several rows are to lie in one sequence."""
+    return bool(parameters.get("sample_packing") or parameters.backend_kwargs.get("packing"))
+
+
+def asks_for_micro_batches(values: Mapping[str, Any]) -> bool:
+    """Whether the call says how many rows a forward pass has; of a call's parameters or of a job's."""
+    return bool(values.get("micro_batch_size") or values.get("gradient_accumulation_steps"))
+
+
 def whole(plan: BatchPlan, parameters: Parameters) -> BatchPlan:
     """The plan, where nothing asks for micro-batches, with a process' rows of a step in one: they are cut by length."""
-    packing = parameters.get("sample_packing") or parameters.backend_kwargs.get("packing")
-    if packing or parameters.get("micro_batch_size") or parameters.get("gradient_accumulation_steps"):
+    if packs(parameters) or asks_for_micro_batches(parameters):
         return plan
     rows = plan.micro_batch_size * plan.gradient_accumulation_steps
     return replace(plan, micro_batch_size=rows, gradient_accumulation_steps=1)

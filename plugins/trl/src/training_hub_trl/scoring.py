@@ -72,11 +72,9 @@ class TrainedPositions:
 
 
 def _scores(logits: Tensor, targets: Tensor) -> Scores:
-    loss = functional.cross_entropy(logits, targets, reduction="sum")
+    likely = logits.log_softmax(-1)
+    loss = functional.nll_loss(likely, targets, reduction="sum")
     with torch.no_grad():
         correct = int((logits.argmax(-1) == targets).sum())
-        entropy = 0.0
-        for part in logits.split(CHUNK):
-            likely = part.log_softmax(-1)
-            entropy -= float((likely.exp() * likely).sum())
+        entropy = -sum(float((part.exp() * part).sum()) for part in likely.split(CHUNK))
     return Scores(loss, len(targets), correct, entropy)

@@ -10,7 +10,7 @@ from training_hub.plugin import BatchPlan, Devices, Parameters
 from training_hub_trl.conditions import computes_in_bf16
 from training_hub_trl.dpo.rules import SETTINGS as OF_PAIRS
 from training_hub_trl.lora_rules import attention
-from training_hub_trl.rules import Settings
+from training_hub_trl.rules import Settings, packs
 
 
 def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Settings:
@@ -18,7 +18,7 @@ def settings(parameters: Parameters, plan: BatchPlan, devices: Devices) -> Setti
     if parameters.algorithm == "dpo":
         shared = of_the_model(parameters, devices) | of_any_trainer(parameters, devices)
         return {name.replace("SFTConfig.", "DPOConfig."): value for name, value in shared.items()} | OF_PAIRS
-    packing = bool(parameters.get("sample_packing") or parameters.backend_kwargs.get("packing"))
+    packing = packs(parameters)
     return {
         **({"SFTConfig.fsdp": (True, "as fsdp_options asks")} if parameters.get("fsdp_options") else {}),
         **({} if "logging_steps" in parameters else {"SFTConfig.logging_steps": (1, "an event a step")}),

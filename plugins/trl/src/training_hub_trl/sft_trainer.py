@@ -15,6 +15,7 @@ from training_hub_trl.osft import is_decomposed, keep_update_outside
 from training_hub_trl.packing import require_rows_apart
 from training_hub_trl.passes import parts, tokens_worth_a_pass
 from training_hub_trl.router_loss import RouterLoss
+from training_hub_trl.rules import asks_for_micro_batches
 from training_hub_trl.scoring import TrainedPositions
 
 _SCORES = ("tokens", "count", "correct", "entropy")
@@ -47,8 +48,7 @@ class HubSFTTrainer(HubTrainer, SFTTrainer):
     @property
     def cuts(self) -> bool:
         """Whether the rows of a step are cut into passes here, rather than as the call says or by packing."""
-        values = self.job.parameters
-        asked = values.get("micro_batch_size") or values.get("gradient_accumulation_steps")
+        asked = asks_for_micro_batches(self.job.parameters)
         return self._positions is not None and not asked and not self.rows.packed
 
     def _parts(self, inputs: dict[str, Any]) -> list[dict[str, Any]]:
