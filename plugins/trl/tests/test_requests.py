@@ -80,7 +80,7 @@ def test_the_frameworks_own_arguments_pass_and_are_seen_by_it(job):
     [
         (sft, {"learning_rat": 1e-3}, "did you mean 'learning_rate'"),
         (sft, {"gradient_checkpoint": True}, "did you mean 'gradient_checkpointing'"),
-        (sft, {"per_device_train_batch_size": 2}, "set from max_tokens_per_gpu"),
+        (sft, {"per_device_train_batch_size": 2}, "batch is exact: give max_tokens_per_gpu"),
         (sft, {"use_liger": True}, "need a GPU"),
         (sft, {"fsdp_options": {"sharding_strategy": "FULL_SHARD"}}, "needs GPUs"),
         (sft, {"wandb_project": "p"}, r'wandb is not installed: pip install "training-hub\[wandb\]"'),

@@ -18,6 +18,7 @@ _ORDER = "the hub orders the rows, by seed and epoch, alike for any number of pr
 _SAVES = "the hub saves: see checkpoint_at_epoch, save_samples, save_best_val_loss and keep_last_checkpoint_only"
 _VALIDATION = "validation measures the loss, and nothing else"
 _RESUME = "give resume instead"
+_BATCHES = "the effective batch is exact: give max_tokens_per_gpu, or micro_batch_size to lora_sft and dpo"
 
 WITHHELD = {
     **dict.fromkeys(
@@ -54,7 +55,7 @@ WITHHELD = {
     **dict.fromkeys(("do_train", "do_eval", "do_predict"), "only transformers' example scripts read it"),
     "disable_tqdm": "progress is shown by the hub, from the events",
     "logging_nan_inf_filter": "a NaN must be seen; say with on_nan what becomes of the run",
-    "auto_find_batch_size": "the effective batch is exact: give max_tokens_per_gpu or micro_batch_size",
+    **dict.fromkeys(("per_device_train_batch_size", "auto_find_batch_size"), _BATCHES),
     "model_init_kwargs": "the hub loads the model; give revision or attn_implementation themselves",
     "local_rank": "torchrun says it",
     "fsdp": "give fsdp_options to sft",
